@@ -86,23 +86,25 @@ type View struct {
 	EtherType uint16
 	L3        int // offset of the IP (or ARP) header
 	L4        int // offset of the upper-layer header; 0: there is none in this packet
-	Payload   int // offset of what follows the TCP, UDP or ICMP header
+	Payload   int // offset of what follows the TCP, UDP or ICMP header, or of a later fragment's data
 	End       int // offset behind the IP datagram; what follows is padding
 
 	Tuple       // Src, Dst, SrcPort, DstPort, Proto, Family; Family 0: not IP
 	TTL, TOS    uint8
 	DontFrag    bool   // IPv4 DF; true for IPv6
-	Options     bool   // IPv4 options or IPv6 extension headers are present
+	Options     bool   // IPv4 options, or IPv6 hop-by-hop, routing or destination headers
+	SourceRoute bool   // ... and one of them is a source route (RFC 791; RFC 5095)
 	RouterAlert bool   // ... and one of them is router alert (RFC 2113, 2711)
 	Fragment    bool   // one part of a datagram
 	MoreFrags   bool   // ... not the last
 	FragOffset  int    // ... in bytes
 	FragID      uint32 // IPv4 or IPv6 identification
+	FragHeader  int    // offset of the IPv6 fragment header; 0: there is none
 
 	TCPFlags uint8
 	Seq, Ack uint32
 	Window   uint16 // unscaled
-	DataLen  int    // layer-4 payload bytes
+	DataLen  int    // layer-4 payload bytes; of a fragment, those in it
 	ICMPType uint8
 	ICMPCode uint8
 
