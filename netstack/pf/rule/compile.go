@@ -10,6 +10,11 @@ import (
 	"tandem/netstack/packet"
 )
 
+// linearMax is up to how many rules walking them is as fast as looking up.
+// Sets in which the tag of a match rule may decide on a later rule are walked
+// whatever their size, since a look-up knows no order in time.
+const linearMax = 50
+
 // rulesMax bounds a set; the largest that is measured has a tenth of it.
 const rulesMax = 100_000
 
@@ -30,7 +35,11 @@ type Set struct {
 	tags     []string // by number minus one
 
 	matchRules []int32 // indices of the rules with action match
-	tagsDecide bool    // a match rule's tag may decide whether a later rule matches
+
+	// By direction and family (0: IPv4, 1: IPv6); nil where no rule can match.
+	classified bool
+	quick      [2][2]*classifier
+	slow       [2][2]*classifier // the rules that are not quick, last first
 
 	queries [2]atomic.Uint64 // by direction
 	decided []decisions      // by rule
@@ -63,8 +72,32 @@ func Compile(rules []Rule) (*Set, error) {
 		tagging = tagging || r.Action == Match && r.Tag != ""
 		tagged = tagged || r.Tagged != ""
 	}
-	s.tagsDecide = tagging && tagged
+	if len(rules) > linearMax && !(tagging && tagged) {
+		s.classify()
+	}
 	return s, nil
+}
+
+// classify builds the classifiers.
+func (s *Set) classify() {
+	s.classified = true
+	var quick, slow []int32
+	for i := range s.matchers {
+		switch m := &s.matchers[i]; {
+		case m.action == Match:
+		case m.quick:
+			quick = append(quick, int32(i))
+		default:
+			slow = append(slow, int32(i))
+		}
+	}
+	slices.Reverse(slow)
+	for dir := range s.quick {
+		for fam := range s.quick[dir] {
+			s.quick[dir][fam] = newClassifier(s.matchers, quick, Direction(dir), fam)
+			s.slow[dir][fam] = newClassifier(s.matchers, slow, Direction(dir), fam)
+		}
+	}
 }
 
 // add compiles rule i.

@@ -56,7 +56,34 @@ func (s *Set) Match(q *Query) (i int, ok bool) {
 // decide is Match without counting; -1: no rule.
 func (s *Set) decide(q *Query) int {
 	k := makeKey(q)
-	return s.walk(&k)
+	if !s.classified {
+		return s.walk(&k)
+	}
+	return s.lookUp(&k)
+}
+
+// lookUp does what walk does, by the classifiers.
+func (s *Set) lookUp(k *key) int {
+	i := -1
+	if c := s.quick[k.Direction&1][k.fam]; c != nil {
+		i = c.first(k)
+	}
+	end := int32(i) // match rules behind a quick decision are not reached
+	if i < 0 {
+		end = int32(len(s.rules))
+		if c := s.slow[k.Direction&1][k.fam]; c != nil {
+			i = c.first(k)
+		}
+	}
+	for _, j := range s.matchRules {
+		if j >= end {
+			break
+		}
+		if m := &s.matchers[j]; m.differs(k) == Same {
+			m.note(k)
+		}
+	}
+	return i
 }
 
 func makeKey(q *Query) key {
