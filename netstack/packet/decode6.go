@@ -29,8 +29,8 @@ func decode6(v *View) Reason {
 	if ipv6Len+length > len(h) {
 		return BadLength
 	}
-	if length == 0 && h[ip6Next] != nextNone {
-		return BadLength // A jumbogram (RFC 2675), or nothing where something should be.
+	if length == 0 && h[ip6Next] == nextHopByHop {
+		return BadLength // A jumbogram (RFC 2675).
 	}
 	header6(v, h)
 	v.End = v.L3 + ipv6Len + length
