@@ -44,7 +44,11 @@ type Ports struct {
 // says that the packet's destination becomes addr and port (host order; as it
 // was where there are no ports). i is the entry that decided, -1 if none did;
 // with ok false it is a forward to none, which also keeps the 1:1 entries out.
+// The node's own packets (q.Iface 0) came in nowhere and match none.
 func (s *Set) Destination(q *rule.Query) (addr packet.Addr, port uint16, i int, ok bool) {
+	if q.Iface == 0 {
+		return q.Dst, q.DstPort, -1, false
+	}
 	dir := q.Direction
 	q.Direction = rule.In
 	j, found := s.in.rules.Match(q)
@@ -139,16 +143,19 @@ func hasPorts(q *rule.Query) bool {
 	return !q.Fragment && (q.Proto == packet.ProtoTCP || q.Proto == packet.ProtoUDP)
 }
 
-// isQuery says whether q is an ICMP message with an identifier: echo,
-// timestamp, information and mask (RFC 792, RFC 950), ICMPv6 echo (RFC 4443).
+// isQuery says whether q is an ICMP message with an identifier, as
+// packet.IsICMPQuery does.
 func isQuery(q *rule.Query) bool {
 	switch {
 	case q.Fragment:
 		return false
-	case q.Proto == packet.ProtoICMP:
-		return q.ICMPType == 0 || q.ICMPType == 8 || q.ICMPType >= 13 && q.ICMPType <= 18
-	case q.Proto == packet.ProtoICMPv6:
-		return q.ICMPType == 128 || q.ICMPType == 129
+	case q.Family == 4 && q.Proto == packet.ProtoICMP:
+		switch q.ICMPType {
+		case packet.ICMP4EchoReply, packet.ICMP4Echo, packet.ICMP4Timestamp, packet.ICMP4TimestampReply:
+			return true
+		}
+	case q.Family == 6 && q.Proto == packet.ProtoICMPv6:
+		return q.ICMPType == packet.ICMP6Echo || q.ICMPType == packet.ICMP6EchoReply
 	}
 	return false
 }

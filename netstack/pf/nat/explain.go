@@ -12,6 +12,9 @@ type Step struct {
 // ExplainDestination reports each entry that Destination asks about q, up to
 // the one that decides. It counts nothing.
 func (s *Set) ExplainDestination(q *rule.Query, report func(Step)) {
+	if q.Iface == 0 {
+		return
+	}
 	in := *q
 	in.Direction = rule.In
 	s.explain(&s.in, &in, report)

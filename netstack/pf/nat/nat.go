@@ -21,6 +21,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"tandem/netstack/pf/rule"
 )
@@ -124,6 +125,8 @@ type Set struct {
 // Compile builds the set. It errs on an entry that contradicts itself, and
 // names it; the error wraps ErrConfig.
 func Compile(c Config) (*Set, error) {
+	// The set keeps pointers into lists of its own.
+	c.Forwards, c.OneToOne, c.Outbound = slices.Clone(c.Forwards), slices.Clone(c.OneToOne), slices.Clone(c.Outbound)
 	s := &Set{}
 	var in, out, own builder
 	for i := range c.Forwards {

@@ -11,7 +11,7 @@ import (
 )
 
 // AddrMatch says which addresses a rule means: any of its positive members
-// (Prefixes, Ranges, Lists) and none of Except; with Except alone, all but
+// (Prefixes, Ranges, Lists, Sets) and none of Except; with Except alone, all but
 // those. The zero value, an empty alias, matches nothing, and with Negate
 // everything. A member that stands for no address at the moment (a name not
 // resolved yet) is an empty list in Lists, not left out.
@@ -23,6 +23,7 @@ type AddrMatch struct {
 	Prefixes []netip.Prefix
 	Ranges   [][2]netip.Addr // first and last, both included
 	Lists    []AddrMatch     // aliases, and what else is made of several
+	Sets     []*AddrSet      // the same, compiled: a large alias of many rules is so kept once
 	Except   []AddrMatch     // the members written with "!"
 	Negate   bool            // the whole of it, after all else
 }
@@ -58,6 +59,9 @@ type AddrSet struct {
 // Compile works out which addresses m holds. It errs on members that are no
 // valid prefix or range.
 func (m AddrMatch) Compile() (*AddrSet, error) {
+	if set, ok := m.compiled(); ok {
+		return set, nil
+	}
 	v4, v6, err := m.spans(0)
 	if err != nil {
 		return nil, err
@@ -67,6 +71,40 @@ func (m AddrMatch) Compile() (*AddrSet, error) {
 		all4: len(v4) == 1 && v4[0] == all4,
 		all6: len(v6) == 1 && v6[0] == all6,
 	}, nil
+}
+
+// compiled is the set that m consists of, if it is nothing else.
+func (m *AddrMatch) compiled() (*AddrSet, bool) {
+	if len(m.Sets) != 1 || m.Any || m.Negate || len(m.Prefixes)+len(m.Ranges)+len(m.Lists)+len(m.Except) > 0 {
+		return nil, false
+	}
+	return m.Sets[0], true
+}
+
+// sets keeps equal sets of a compilation once.
+type sets struct {
+	byName map[string]*AddrSet
+	name   []byte // scratch
+}
+
+func (s *sets) compile(m *AddrMatch) (*AddrSet, error) {
+	set, err := m.Compile()
+	if err != nil {
+		return nil, err
+	}
+	s.name = binary.BigEndian.AppendUint32(s.name[:0], uint32(len(set.v4)))
+	for _, spans := range [][]span{set.v4, set.v6} {
+		for _, r := range spans {
+			for _, n := range [...]uint64{r.first.hi, r.first.lo, r.last.hi, r.last.lo} {
+				s.name = binary.BigEndian.AppendUint64(s.name, n)
+			}
+		}
+	}
+	if known, ok := s.byName[string(s.name)]; ok {
+		return known, nil
+	}
+	s.byName[string(s.name)] = set
+	return set, nil
 }
 
 // Contains says whether a is in the set.
@@ -128,7 +166,7 @@ func (m *AddrMatch) spans(depth int) (v4, v6 []span, err error) {
 
 // positive works out the members without "!".
 func (m *AddrMatch) positive(depth int) (v4, v6 []span, err error) {
-	members := len(m.Prefixes) + len(m.Ranges) + len(m.Lists)
+	members := len(m.Prefixes) + len(m.Ranges) + len(m.Lists) + len(m.Sets)
 	if m.Any || members == 0 && len(m.Except) > 0 {
 		return []span{all4}, []span{all6}, nil
 	}
@@ -158,6 +196,9 @@ func (m *AddrMatch) positive(depth int) (v4, v6 []span, err error) {
 		if err := add(p.Masked().Addr(), lastOf(p)); err != nil {
 			return nil, nil, fmt.Errorf("prefix %v: %w", p, err)
 		}
+	}
+	for _, set := range m.Sets {
+		v4, v6 = append(v4, set.v4...), append(v6, set.v6...)
 	}
 	for _, r := range m.Ranges {
 		if err := add(r[0], r[1]); err != nil {
