@@ -8,6 +8,9 @@ import (
 // ErrDown says that the link carries nothing now; frames written are lost.
 var ErrDown = errors.New("link is down")
 
+// ErrFull says that the device has no room for a frame now.
+var ErrFull = errors.New("transmit queue is full")
+
 // ErrClosed says that the device was closed on this side.
 var ErrClosed = errors.New("device is closed")
 
