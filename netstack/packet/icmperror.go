@@ -12,7 +12,7 @@ const (
 )
 
 // tosControl is the precedence "internetwork control" that RFC 1812, section
-// 4.3.2.5 wants on ICMP errors.
+// 4.3.2.5 wants on ICMP errors over IPv4.
 const tosControl = 0xc0
 
 // AppendICMPError appends a frame with an ICMP error of orig's family about
@@ -21,16 +21,16 @@ const tosControl = 0xc0
 // orig.B. The Ethernet addresses are zero; see [SetMACs]. Whether there may be
 // an error at all says [MayICMPError].
 func AppendICMPError(dst []byte, orig *View, src netip.Addr, typ, code uint8, rest uint32) []byte {
-	limit, proto, headers := icmp4ErrorBytesMax, uint8(ProtoICMP), ipv4Len+icmpLen
+	limit, proto, headers, tos := icmp4ErrorBytesMax, uint8(ProtoICMP), ipv4Len+icmpLen, uint8(tosControl)
 	if orig.Family == 6 {
-		limit, proto, headers = icmp6ErrorBytesMax, ProtoICMPv6, ipv6Len+icmpLen
+		limit, proto, headers, tos = icmp6ErrorBytesMax, ProtoICMPv6, ipv6Len+icmpLen, 0
 	}
 	quote := orig.B[orig.L3:orig.End]
 	quote = quote[:min(len(quote), limit-headers)]
 
 	t := Tuple{Src: AddrFrom(src), Dst: orig.Src, Proto: proto, Family: orig.Family}
 	dst = appendEthernet(dst, MAC{}, MAC{}, etherTypeOf(orig.Family))
-	dst = appendIP(dst, &t, ipFields{ttl: ttlDefault, tos: tosControl, df: true}, icmpLen+len(quote))
+	dst = appendIP(dst, &t, ipFields{ttl: ttlDefault, tos: tos, df: true}, icmpLen+len(quote))
 	at := len(dst)
 	dst = append(dst, typ, code, 0, 0)
 	dst = binary.BigEndian.AppendUint32(dst, rest)
