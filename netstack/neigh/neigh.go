@@ -108,7 +108,7 @@ type PortConfig struct {
 type Table struct {
 	cfg   Config
 	key   [2]uint64
-	ports atomic.Pointer[[]*port] // by number; replaced as a whole under its own copy
+	ports atomic.Pointer[[]*port] // by number; replaced as a whole
 }
 
 // New returns a table without ports.

@@ -240,7 +240,7 @@ func (p *port) confirm(now int64, e *entry, mac packet.MAC, acts []Action) []Act
 		}
 	}
 	e.state, e.since, e.tries = Reachable, now, 0
-	e.used.Store(usedForRoom)
+	e.used.And(^uint32(usedForRefresh))
 	p.heap.set(e, now+p.t.between(reachableMin, reachableMax))
 	return acts
 }
