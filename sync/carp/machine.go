@@ -13,6 +13,9 @@ const (
 	SkewMax = 254
 	// hastenGrace is how late one advert may be while a machine hastens.
 	hastenGrace = 250 * time.Millisecond
+	// tieDelay is how much longer one of two equal masters waits, far above
+	// what adverts take to arrive.
+	tieDelay = 250 * time.Millisecond
 	// downAdverts is how many adverts of a master must be missed.
 	downAdverts = 3
 )
@@ -277,6 +280,17 @@ func (m *Machine) Hasten(now, until time.Time) {
 		}
 		if w.promised > 0 && soon.Before(w.deadline) {
 			w.deadline = soon
+		}
+	}
+}
+
+// yieldTie puts off a backup's takeover a little. After a tie both masters
+// have stepped down; if they did so at the same moment they would also come
+// back at the same moment, and so on for ever. One of them waits longer.
+func (m *Machine) yieldTie() {
+	for i := range m.watch {
+		if w := &m.watch[i]; !w.deadline.IsZero() {
+			w.deadline = w.deadline.Add(tieDelay)
 		}
 	}
 }

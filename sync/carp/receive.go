@@ -147,17 +147,21 @@ func (g *Group) receiveVerified(now time.Time, v *vhost, p *Packet, adv Advert, 
 	was, n := v.state, len(acts)
 	acts = g.did(now, v, n, v.machine.Receive(now, adv, p.Src, p.Family, acts))
 	switch {
+	case was == Master && v.state == Backup && adv.Base() == v.cfg.Base && adv.Skew() == v.machine.EffectiveSkew() &&
+		p.Src.Less(v.source(p.Family, group6)):
+		v.machine.yieldTie()
 	case was == Master && v.state == Master:
 		// It should hear us and step down. If it goes on, it does not hear.
 		acts = g.suspect(now, v, evidence{
 			kind: AlarmSecondMaster, source: p.Src, need: 3,
 			after: v.machine.MasterDown(), hold: 3 * max(adv.Interval(), time.Second),
 		}, acts)
-	case v.state == Backup:
-		v.peer = p.Src
-		acts = g.clear(v, AlarmSecondMaster, acts)
 	case was == Backup && v.state == Master && g.isDemoted(adv):
 		g.hasten(now, v)
+	}
+	if v.state == Backup {
+		v.peer = p.Src
+		acts = g.clear(v, AlarmSecondMaster, acts)
 	}
 	return acts
 }
