@@ -254,6 +254,7 @@ func TestParseNDRefuses(t *testing.T) {
 		{"code 1", change(55, 1), false},
 		{"wrong checksum", func() []byte { b := good(); b[60] ^= 1; return b }(), false},
 		{"multicast target", change(62, 0xff), false},
+		{"mapped target", func() []byte { b := good(); a := AddrFrom(ip("192.0.2.1")); copy(b[62:], a[:]); return refit(b) }(), false},
 		{"option of no length", change(79, 0), false},
 		{"option too long", change(79, 2), false},
 		{"half an option", refit(append(good(), 1)), false},

@@ -33,6 +33,11 @@ func decode6(v *View) Reason {
 		return BadLength // A jumbogram (RFC 2675).
 	}
 	header6(v, h)
+	if v.Src.Is4() || v.Dst.Is4() {
+		// Off the wire a mapped address would be taken for the IPv4 host's (RFC
+		// 4942, section 2.2); Addr cannot tell them apart either.
+		return BadAddress
+	}
 	v.End = v.L3 + ipv6Len + length
 	l4, r := extensions(v, h[ip6Next], v.L3+ipv6Len)
 	if r != OK {

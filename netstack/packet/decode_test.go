@@ -255,6 +255,8 @@ func TestDecodeRefusesBadIPv6(t *testing.T) {
 		{"version 4", func(b []byte) []byte { b[14] = 0x45; return b }, BadVersion},
 		{"length beyond the frame", func(b []byte) []byte { b[19]++; return b }, BadLength},
 		{"jumbogram", func(b []byte) []byte { b[18], b[19], b[20] = 0, 0, 0; return b }, BadLength},
+		{"mapped source", func(b []byte) []byte { copy(b[22:], make([]byte, 10)); b[32], b[33] = 255, 255; return b }, BadAddress},
+		{"mapped destination", func(b []byte) []byte { copy(b[38:], make([]byte, 10)); b[48], b[49] = 255, 255; return b }, BadAddress},
 		{"nothing at all", func(b []byte) []byte { b[18], b[19], b[20] = 0, 0, 59; return b }, OK},
 		{"an extension without room", func(b []byte) []byte { b[19], b[20] = 7, 60; return b }, Short},
 	}

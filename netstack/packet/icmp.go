@@ -105,6 +105,9 @@ func DecodeInner(v *View, in *View) bool {
 		}
 		in.EtherType = EtherTypeIPv6
 		header6(in, h)
+		if in.Src.Is4() || in.Dst.Is4() {
+			return false
+		}
 		in.End = min(in.End, in.L3+ipv6Len+int(binary.BigEndian.Uint16(h[ip6PayloadLen:])))
 		var r Reason
 		if l4, r = extensions(in, h[ip6Next], in.L3+ipv6Len); r != OK {

@@ -42,7 +42,7 @@ func ParseND(v *View) (ND, bool) {
 		return ND{}, false
 	}
 	target := Addr(h[8:])
-	if target.IsMulticast() {
+	if target.IsMulticast() || target.Is4() {
 		return ND{}, false
 	}
 	nd := ND{Type: v.ICMPType, Target: netip.AddrFrom16(target)}

@@ -15,6 +15,7 @@ const (
 	BadOption                // IPv4 options that do not add up
 	BadExtension             // IPv6 extension headers that do not add up, or too many
 	BadFragment              // a fragment that fits no datagram
+	BadAddress               // an IPv4-mapped address in an IPv6 packet
 	ReasonCount              // how many there are, for tables of counters
 )
 
@@ -28,6 +29,7 @@ var reasonNames = [ReasonCount]string{
 	BadOption:         "bad-option",
 	BadExtension:      "bad-extension",
 	BadFragment:       "bad-fragment",
+	BadAddress:        "bad-address",
 }
 
 // String is the counter's name.

@@ -123,6 +123,33 @@ func DecTTL(v *View) {
 	adjust(h[ip4Sum:], diff16(old, old-0x100))
 }
 
+// ClearDF takes the don't-fragment flag from an IPv4 packet.
+func ClearDF(v *View) {
+	if v.Family != 4 || !v.DontFrag {
+		return
+	}
+	v.DontFrag = false
+	old := binary.BigEndian.Uint16(v.B[v.L3+ip4Frag:])
+	setWord4(v, ip4Frag, old&^ip4DF)
+}
+
+// SetID writes the identification of an IPv4 packet.
+func SetID(v *View, id uint16) {
+	if v.Family != 4 {
+		return
+	}
+	v.FragID = uint32(id)
+	setWord4(v, ip4ID, id)
+}
+
+// setWord4 writes the 16 bits at offset at of the IPv4 header.
+func setWord4(v *View, at int, val uint16) {
+	h := v.B[v.L3:]
+	d := diff16(binary.BigEndian.Uint16(h[at:]), val)
+	binary.BigEndian.PutUint16(h[at:], val)
+	adjust(h[ip4Sum:], d)
+}
+
 // SetMACs writes the Ethernet addresses of a frame that has an Ethernet header.
 func SetMACs(v *View, dst, src MAC) {
 	_ = v.B[ethernetLen-1]

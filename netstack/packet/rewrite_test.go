@@ -209,6 +209,7 @@ func TestDecodeInnerRefuses(t *testing.T) {
 		{"seven bytes of UDP", 6, ICMP6Unreachable, in6.ip()[:47]},
 		{"a header length of 16", 4, ICMP4Unreachable, append([]byte{0x44}, in.ip()[1:]...)},
 		{"options cut off", 4, ICMP4Unreachable, append([]byte{0x4f}, in.ip()[1:]...)},
+		{"a mapped address", 6, ICMP6Unreachable, append(append(bytes.Clone(in6.ip()[:8]), make([]byte, 10)...), append([]byte{255, 255}, in6.ip()[20:]...)...)},
 		{"extensions cut off", 6, ICMP6Unreachable, append(append(bytes.Clone(in6.ip()[:6]), 60), in6.ip()[7:47]...)},
 	}
 	for _, tt := range tests {
@@ -258,6 +259,29 @@ func TestDecTTLEqualsANewHeader(t *testing.T) {
 	v := &View{Tuple: Tuple{Family: 4}}
 	if DecTTL(v); v.TTL != 0 {
 		t.Error("TTL 0 went round")
+	}
+}
+
+func TestClearDFAndSetIDEqualANewHeader(t *testing.T) {
+	r := newRand(18)
+	for range 2000 {
+		s := spec{Tuple: randomTuple(r, 4, ProtoUDP), id: uint16(r.Uint32())}
+		b := s.frame()
+		b[20] |= 0x40
+		v := mustDecode(t, fix4(b))
+		ClearDF(v)
+		s.id = uint16(r.Uint32())
+		SetID(v, s.id)
+		if !bytes.Equal(v.B, s.frame()) || v.DontFrag || v.FragID != uint32(s.id) {
+			t.Fatalf("got  %x\nwant %x", v.B, s.frame())
+		}
+	}
+	six := golden(t)["udp6"]
+	v := mustDecode(t, bytes.Clone(six))
+	ClearDF(v)
+	SetID(v, 9)
+	if !bytes.Equal(v.B, six) || !v.DontFrag {
+		t.Error("IPv6 was changed")
 	}
 }
 
