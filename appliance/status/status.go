@@ -278,3 +278,34 @@ type Reload struct {
 	Changed  []string `json:"changed"`  // what differed, in words
 	Problems []string `json:"problems"` // FILE:LINE: key: text
 }
+
+// Frame is one frame of `capture`.
+type Frame struct {
+	Time      time.Time `json:"time"`
+	Interface string    `json:"interface"`
+	Direction string    `json:"direction"` // in, out
+	Length    int       `json:"length"`    // on the wire
+	Data      []byte    `json:"data"`      // from the Ethernet header, maybe cut
+}
+
+// PingRequest is what `ping` asks for.
+type PingRequest struct {
+	Remote          string  `json:"remote"`
+	Source          string  `json:"source"`    // empty: chosen by the route
+	Interface       string  `json:"interface"` // empty: by the route
+	Count           int     `json:"count"`     // 0: until interrupted
+	IntervalSeconds float64 `json:"interval_seconds"`
+	TimeoutSeconds  float64 `json:"timeout_seconds"`
+	TTL             int     `json:"ttl"`
+	Size            int     `json:"size"` // payload bytes
+}
+
+// TraceRequest is what `traceroute` asks for.
+type TraceRequest struct {
+	Remote         string  `json:"remote"`
+	Source         string  `json:"source"`
+	Interface      string  `json:"interface"`
+	HopsMax        int     `json:"hops_max"`
+	Probes         int     `json:"probes"` // per hop
+	TimeoutSeconds float64 `json:"timeout_seconds"`
+}
