@@ -159,6 +159,8 @@ type Alias struct {
 	Addresses []AddressTerm // of an address alias
 	Ports     []PortTerm    // of a port alias
 	IsPorts   bool          // decided by the members; an empty alias holds addresses
+
+	members []aliasMember
 }
 
 // Rule is one filter rule.
@@ -223,7 +225,7 @@ type PortForward struct {
 	Destination     []AddressTerm `toml:"destination,required,one"`
 	DestinationPort []PortTerm    `toml:"destination_port,one"`
 	Target          Target        `toml:"target,required"`
-	TargetPort      PortTerm      `toml:"target_port"` // first of the range; zero: the same
+	TargetPort      Port          `toml:"target_port"` // first of the range; 0: the same
 	Rule            ForwardRule   `toml:"rule"`
 }
 

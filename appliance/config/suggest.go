@@ -1,15 +1,24 @@
 package config
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // suggestDistanceMax is how many letters may differ for a name to be offered.
 const suggestDistanceMax = 3
+
+// prefixBytesMin is from what length on the beginning of a name is enough.
+const prefixBytesMin = 4
 
 // didYouMean is ` (did you mean "x"?)` with the nearest of the known names, or
 // nothing if none is near.
 func didYouMean(got string, known []string) string {
 	best, bestDistance := "", min(suggestDistanceMax, (len(got)+1)/2)+1
 	for _, k := range known {
+		if len(got) >= prefixBytesMin && strings.HasPrefix(k, got) {
+			return fmt.Sprintf(" (did you mean %q?)", k)
+		}
 		if d := distance(got, k, bestDistance); d < bestDistance {
 			best, bestDistance = k, d
 		}
