@@ -44,7 +44,31 @@ func padded(r ...Rule) []Rule {
 	return append(rules, r...)
 }
 
-func TestEachCriterion(t *testing.T) {
+// criterionTest holds one packet against one rule.
+type criterionTest struct {
+	name string
+	r    Rule
+	q    Query
+	want Criterion
+}
+
+// check asks the rule alone and among others that are looked up.
+func (tt *criterionTest) check(t *testing.T) {
+	k := makeKey(&tt.q)
+	s := mustCompile(t, []Rule{tt.r})
+	if got := s.matchers[0].differs(&k); got != tt.want {
+		t.Errorf("differs by %q, want %q", got, tt.want)
+	}
+	for _, rules := range [][]Rule{{tt.r}, padded(tt.r)} {
+		q := tt.q
+		i, ok := mustCompile(t, rules).Match(&q)
+		if ok != (tt.want == Same) || ok && i != len(rules)-1 {
+			t.Errorf("among %d: Match = %d, %v", len(rules), i, ok)
+		}
+	}
+}
+
+func TestPlaceProtocolAndAddresses(t *testing.T) {
 	q4, q6 := tcp("10.0.0.5:1025", "192.0.2.7:443"), tcp("[2001:db8::5]:1025", "[2001:db8:1::7]:443")
 	ping := with(q4, func(q *Query) {
 		q.Proto, q.ICMPType, q.TCPFlags, q.SrcPort, q.DstPort = packet.ProtoICMP, 8, 0, 9, 9
@@ -52,34 +76,15 @@ func TestEachCriterion(t *testing.T) {
 	ping6 := with(q6, func(q *Query) {
 		q.Proto, q.ICMPType, q.TCPFlags, q.SrcPort, q.DstPort = packet.ProtoICMPv6, 128, 0, 9, 9
 	})
-	udp := with(q4, func(q *Query) { q.Proto, q.TCPFlags = packet.ProtoUDP, 0 })
-	later := with(q4, func(q *Query) { q.Fragment, q.SrcPort, q.DstPort, q.TCPFlags = true, 0, 0, 0 })
 	out := with(q4, func(q *Query) { q.Direction = Out })
-	ack := with(q4, func(q *Query) { q.TCPFlags = packet.ACK })
-
 	any := pass(func(*Rule) {})
 	iface := pass(func(r *Rule) { r.Interfaces = []uint16{3, 1, 200} })
 	none := pass(func(r *Rule) { r.Interfaces = []uint16{} })
 	icmp := pass(func(r *Rule) { r.Protos = []uint8{packet.ProtoICMP, packet.ProtoICMPv6} })
-	echo := pass(func(r *Rule) { r.ICMPTypes = []ICMPType{{Family: 4, Type: 8}, {Family: 6, Type: 128}} })
-	code := pass(func(r *Rule) { r.ICMPTypes = []ICMPType{{Family: 4, Type: 8, Code: 1, HasCode: true}} })
-	web := pass(func(r *Rule) { r.DestinationPorts = []PortRange{{8000, 8100}, {80, 80}, {443, 443}} })
-	high := pass(func(r *Rule) { r.DestinationPorts = []PortRange{{444, 65535}} })
-	from := pass(func(r *Rule) { r.SourcePorts = []PortRange{{1024, 2000}} })
 	inside := pass(func(r *Rule) { r.Source = prefixes("10.0.0.0/8") })
 	outside := pass(func(r *Rule) { r.Destination = not(prefixes("10.0.0.0/8")) })
-	sloppy := pass(func(r *Rule) { r.State = Sloppy })
-	acks := pass(func(r *Rule) { r.TCPFlags = Flags{packet.ACK, packet.ACK | packet.SYN} })
 	outward := pass(func(r *Rule) { r.Direction = Out })
-	master := pass(func(r *Rule) { r.Role = RoleMaster })
-	backup := pass(func(r *Rule) { r.Role = RoleBackup })
-
-	tests := []struct {
-		name string
-		r    Rule
-		q    Query
-		want Criterion
-	}{
+	for _, tt := range []criterionTest{
 		{"any", any, q4, Same},
 		{"any, IPv6", any, q6, Same},
 		{"wrong direction", any, out, ByDirection},
@@ -103,6 +108,27 @@ func TestEachCriterion(t *testing.T) {
 		{"negated destination", outside, q4, Same},
 		{"in the negated destination", outside, tcp("10.0.0.5:1025", "10.255.0.7:443"), ByDestination},
 		{"empty alias", pass(func(r *Rule) { r.Destination = AddrMatch{} }), q4, ByDestination},
+	} {
+		t.Run(tt.name, tt.check)
+	}
+}
+
+func TestPortsAndICMPTypes(t *testing.T) {
+	q4, q6 := tcp("10.0.0.5:1025", "192.0.2.7:443"), tcp("[2001:db8::5]:1025", "[2001:db8:1::7]:443")
+	ping := with(q4, func(q *Query) {
+		q.Proto, q.ICMPType, q.TCPFlags, q.SrcPort, q.DstPort = packet.ProtoICMP, 8, 0, 9, 9
+	})
+	ping6 := with(q6, func(q *Query) {
+		q.Proto, q.ICMPType, q.TCPFlags, q.SrcPort, q.DstPort = packet.ProtoICMPv6, 128, 0, 9, 9
+	})
+	udp := with(q4, func(q *Query) { q.Proto, q.TCPFlags = packet.ProtoUDP, 0 })
+	later := with(q4, func(q *Query) { q.Fragment, q.SrcPort, q.DstPort, q.TCPFlags = true, 0, 0, 0 })
+	echo := pass(func(r *Rule) { r.ICMPTypes = []ICMPType{{Family: 4, Type: 8}, {Family: 6, Type: 128}} })
+	code := pass(func(r *Rule) { r.ICMPTypes = []ICMPType{{Family: 4, Type: 8, Code: 1, HasCode: true}} })
+	web := pass(func(r *Rule) { r.DestinationPorts = []PortRange{{8000, 8100}, {80, 80}, {443, 443}} })
+	high := pass(func(r *Rule) { r.DestinationPorts = []PortRange{{444, 65535}} })
+	from := pass(func(r *Rule) { r.SourcePorts = []PortRange{{1024, 2000}} })
+	for _, tt := range []criterionTest{
 		{"port", web, q4, Same},
 		{"port in a range", web, with(q4, func(q *Query) { q.DstPort = 8100 }), Same},
 		{"port behind a range", web, with(q4, func(q *Query) { q.DstPort = 8101 }), ByDestinationPort},
@@ -123,6 +149,23 @@ func TestEachCriterion(t *testing.T) {
 		{"a later fragment has no type", echo, with(ping, func(q *Query) { q.Fragment = true }), ByICMPType},
 		{"other code", code, ping, ByICMPType},
 		{"code", code, with(ping, func(q *Query) { q.ICMPCode = 1 }), Same},
+	} {
+		t.Run(tt.name, tt.check)
+	}
+}
+
+func TestFlagsRolesAndTags(t *testing.T) {
+	q4 := tcp("10.0.0.5:1025", "192.0.2.7:443")
+	udp := with(q4, func(q *Query) { q.Proto, q.TCPFlags = packet.ProtoUDP, 0 })
+	later := with(q4, func(q *Query) { q.Fragment, q.SrcPort, q.DstPort, q.TCPFlags = true, 0, 0, 0 })
+	ack := with(q4, func(q *Query) { q.TCPFlags = packet.ACK })
+	any := pass(func(*Rule) {})
+	sloppy := pass(func(r *Rule) { r.State = Sloppy })
+	acks := pass(func(r *Rule) { r.TCPFlags = Flags{packet.ACK, packet.ACK | packet.SYN} })
+	outward := pass(func(r *Rule) { r.Direction = Out })
+	master := pass(func(r *Rule) { r.Role = RoleMaster })
+	backup := pass(func(r *Rule) { r.Role = RoleBackup })
+	for _, tt := range []criterionTest{
 		{"states begin with SYN", any, ack, ByTCPFlags},
 		{"SYN with ACK begins nothing", any, with(q4, func(q *Query) { q.TCPFlags |= packet.ACK }), ByTCPFlags},
 		{"ECN set-up begins", any, with(q4, func(q *Query) { q.TCPFlags |= packet.ECE | packet.CWR }), Same},
@@ -142,22 +185,8 @@ func TestEachCriterion(t *testing.T) {
 		{"not backup", backup, with(q4, func(q *Query) { q.Master = true }), ByRole},
 		{"tag that nobody sets", pass(func(r *Rule) { r.Tagged = "x" }), q4, ByTag},
 		{"not that tag", pass(func(r *Rule) { r.Tagged = "!x" }), q4, Same},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			k := makeKey(&tt.q)
-			s := mustCompile(t, []Rule{tt.r})
-			if got := s.matchers[0].differs(&k); got != tt.want {
-				t.Errorf("differs by %q, want %q", got, tt.want)
-			}
-			for _, rules := range [][]Rule{{tt.r}, padded(tt.r)} {
-				q := tt.q
-				i, ok := mustCompile(t, rules).Match(&q)
-				if ok != (tt.want == Same) || ok && i != len(rules)-1 {
-					t.Errorf("among %d: Match = %d, %v", len(rules), i, ok)
-				}
-			}
-		})
+	} {
+		t.Run(tt.name, tt.check)
 	}
 }
 

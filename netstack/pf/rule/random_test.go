@@ -69,7 +69,7 @@ func randomPorts(rng *rand.Rand) PortRange {
 	return PortRange{p, p}
 }
 
-// randomMatch names addresses but for one time in anyEvery.
+// randomMatch names addresses, but anyOf times in ten all of them.
 func randomMatch(rng *rand.Rand, anyOf int) AddrMatch {
 	if rng.IntN(10) < anyOf {
 		return AnyAddr()

@@ -113,8 +113,8 @@ type Rule struct {
 	Tagged   string // needs this tag, or with a leading "!" any but this
 	Role     Role
 
-	AllowOptions bool   // lets packets with IP options pass, see Accepts
-	Log          bool   //
+	AllowOptions bool // lets packets with IP options pass, see Accepts
+	Log          bool
 	Tag          string // put on the packet
 	NoSync       bool   // its states are not sent to the peer
 }
