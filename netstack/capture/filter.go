@@ -42,6 +42,9 @@ func (f *Filter) Match(iface string, dir Direction, b []byte) bool {
 // joined by and (&&), or (||), not (!) and parentheses. And and or bind
 // equally, from left to right; not binds most. A value that stands alone
 // repeats what was before it: "port 80 or 443". Errors name the word.
+//
+// A parser of our own, since those at hand make BPF programs that know neither
+// CARP nor an interface, and look at a tagged frame as if it were none.
 func Compile(expr string) (*Filter, error) {
 	if len(expr) > exprBytesMax {
 		return nil, fmt.Errorf("filter: longer than %d bytes", exprBytesMax)
@@ -149,7 +152,7 @@ func (p *parser) factor() (node, error) {
 	return p.primitive()
 }
 
-// protocols are the names of protocols inside IP.
+// protocol looks up a name of a protocol inside IP.
 func protocol(name string) (isProto, bool) {
 	switch name {
 	case "tcp":

@@ -76,9 +76,5 @@ func (f *frame) hasPorts() bool {
 	if !f.ip || f.view.L4 == 0 || f.view.FragOffset > 0 {
 		return false
 	}
-	switch f.view.Proto {
-	case packet.ProtoTCP, packet.ProtoUDP, packet.ProtoSCTP:
-		return true
-	}
-	return false
+	return f.view.Proto == packet.ProtoTCP || f.view.Proto == packet.ProtoUDP
 }

@@ -37,7 +37,7 @@ func appendQuoted(dst []byte, v *packet.View, b []byte) []byte {
 	if !packet.DecodeInner(v, &in) {
 		return dst
 	}
-	ports := in.Proto == packet.ProtoTCP || in.Proto == packet.ProtoUDP || in.Proto == packet.ProtoSCTP
+	ports := in.Proto == packet.ProtoTCP || in.Proto == packet.ProtoUDP
 	dst = append(dst, " of "...)
 	dst = append(dst, protoName(in.Proto)...)
 	dst = append(dst, ' ')

@@ -67,7 +67,7 @@ func (n inPrefix) match(f *frame) bool {
 	return false
 }
 
-// inPorts matches a port of TCP, UDP or SCTP.
+// inPorts matches a port of TCP or UDP.
 type inPorts struct {
 	side      side
 	low, high uint16

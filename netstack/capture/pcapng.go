@@ -1,7 +1,6 @@
 package capture
 
 import (
-	"bufio"
 	"fmt"
 	"io"
 
@@ -14,15 +13,15 @@ import (
 // each name, stamps in nanoseconds, and with each packet its direction and
 // how long it was. It is for one goroutine.
 type Writer struct {
-	out    *bufio.Writer
-	ng     *pcapgo.NgWriter // nil until the first interface is known
+	out    io.Writer
+	ng     *pcapgo.NgWriter // nil until the first interface is known; it buffers
 	ifaces map[string]int
 }
 
 // NewWriter returns a writer that knows the named interfaces; it adds others
 // as they come.
 func NewWriter(w io.Writer, ifaces ...string) (*Writer, error) {
-	n := &Writer{out: bufio.NewWriter(w), ifaces: map[string]int{}}
+	n := &Writer{out: w, ifaces: map[string]int{}}
 	for _, name := range ifaces {
 		if _, err := n.iface(name); err != nil {
 			return nil, err
@@ -88,9 +87,6 @@ func (w *Writer) Flush() error {
 		}
 	}
 	if err := w.ng.Flush(); err != nil {
-		return fmt.Errorf("capture file: %w", err)
-	}
-	if err := w.out.Flush(); err != nil {
 		return fmt.Errorf("capture file: %w", err)
 	}
 	return nil
