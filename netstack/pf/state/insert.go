@@ -129,10 +129,10 @@ func (t *Table) number() (wire uint64, creator uint32) {
 	return t.nextWire, t.creator
 }
 
-func (n *Spec) flags(in *key) (f flag) {
+func (n *Spec) flags(in *key) (f flags) {
 	for _, x := range [...]struct {
 		set bool
-		bit flag
+		bit flags
 	}{
 		{n.Sloppy, flagSloppy},
 		{n.NoSync, flagNoSync},

@@ -203,12 +203,12 @@ func (t *Table) matchBatch(now int64, ifaces []uint16, vs []*packet.View, hits [
 }
 
 // preload brings the slots and then the records of a batch near, and names the
-// likely place of each. Loads of one stage do not wait for each other.
+// likely place of each. Loads of one stage do not wait for each other; that
+// their values go nowhere is no mistake, since atomic loads are always made.
 func (t *Table) preload(hashes []uint64, places []uint32) {
-	var touched uint64
 	for _, h := range hashes {
 		s := *t.shardOf(h).slots.Load()
-		touched += atomic.LoadUint64(&s[home(uint32(h), len(s))])
+		atomic.LoadUint64(&s[home(uint32(h), len(s))])
 	}
 	for n, h := range hashes {
 		s := *t.shardOf(h).slots.Load()
@@ -227,21 +227,23 @@ func (t *Table) preload(hashes []uint64, places []uint32) {
 	}
 	for _, p := range places {
 		if p != 0 {
-			touched += t.touch(p)
+			t.touch(p)
 		}
 	}
-	t.ages.Load().keep(touched)
 }
 
 // touch reads one word of each cache line of a record.
-func (t *Table) touch(place uint32) uint64 {
+func (t *Table) touch(place uint32) {
 	if place&class6 != 0 {
 		r := t.slab6.hot(place &^ class6)
-		return atomic.LoadUint64(&r.addr[0][0]) +
-			uint64(atomic.LoadUint32(&r.epoch)) + uint64(atomic.LoadUint32(&r.gen[0]))
+		atomic.LoadUint64(&r.addr[0][0])
+		atomic.LoadUint32(&r.epoch)
+		atomic.LoadUint32(&r.gen[0])
+		return
 	}
 	r := t.slab4.hot(place)
-	return uint64(atomic.LoadUint32(&r.epoch)) + uint64(atomic.LoadUint32(&r.gen[0]))
+	atomic.LoadUint32(&r.epoch)
+	atomic.LoadUint32(&r.gen[0])
 }
 
 // MatchInner finds the state that an ICMP error is about, by the packet that

@@ -35,7 +35,7 @@ type body struct {
 	proto   uint8
 	icmp    uint8 // ICMP: the type that asks
 	class   class
-	flags   flag
+	flags   flags
 
 	gen     [2]uint32 // of the path; stored by atomics, as epoch
 	peers   [2]peer   // the sender of each direction
@@ -43,16 +43,16 @@ type body struct {
 	bytes   [2]uint64
 }
 
-// flag is a set of facts about a state.
-type flag uint8
+// flags is a set of facts about a state.
+type flags uint8
 
 const (
-	flagSloppy  flag = 1 << iota
-	flagNoSync       // not to be sent by pfsync
-	flagLog          // the rule logs
-	flagRefused      // the rules in force do not allow it
-	flagPlain        // both keys are of one tuple: nothing is translated
-	flagAnswer       // ICMP: the first packet was an answer
+	flagSloppy  flags = 1 << iota
+	flagNoSync        // not to be sent by pfsync
+	flagLog           // the rule logs
+	flagRefused       // the rules in force do not allow it
+	flagPlain         // both keys are of one tuple: nothing is translated
+	flagAnswer        // ICMP: the first packet was an answer
 )
 
 // hot4 is an IPv4 record, two cache lines. Its second key is kept as answers

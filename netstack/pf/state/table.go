@@ -34,11 +34,11 @@ type Table struct {
 	slab6   slab[hot6]
 	reasons [ReasonCount]atomic.Uint64
 
-	alloc   sync.Mutex // guards what follows, and the slabs' free lists
-	max     int
-	count   int
+	alloc    sync.Mutex // guards what follows, and the slabs' free lists
+	max      int
+	count    int
 	nextWire uint64 // wire id of the last state
-	creator uint32
+	creator  uint32
 
 	inserts, removals, expired atomic.Uint64
 

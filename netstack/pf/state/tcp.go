@@ -213,7 +213,7 @@ func follow(src, dst *peer, v *packet.View) fit {
 		skew >= -maxAckWindow && skew <= maxAckWindow<<shift &&
 		(flags&packet.RST == 0 || resetFits(src, dst, v, first)):
 		src.advance(dst, end, ack, win)
-		step(src, dst, flags)
+		step(src, dst, flags, false)
 		return fits
 	case (dst.state < tcpsSynSent || dst.state >= tcpsFinWait2 || src.state >= tcpsFinWait2) &&
 		atLeast(src.hi+maxAckWindow, data) && atLeast(seq, src.lo-maxAckWindow) &&
@@ -250,8 +250,10 @@ func (src *peer) advance(dst *peer, end, ack, win uint32) {
 	}
 }
 
-// step moves the states of both peers by the flags of a good segment.
-func step(src, dst *peer, flags uint8) {
+// step moves the states of both peers by the flags of a good segment. alone
+// means that dst may be out of sight: then src's own segments must tell that
+// it was answered.
+func step(src, dst *peer, flags uint8, alone bool) {
 	if flags&packet.SYN != 0 {
 		src.state = max(src.state, tcpsSynSent)
 	}
@@ -259,11 +261,15 @@ func step(src, dst *peer, flags uint8) {
 		src.state = max(src.state, tcpsClosing)
 	}
 	if flags&packet.ACK != 0 {
-		switch dst.state {
-		case tcpsSynSent:
+		switch {
+		case dst.state == tcpsSynSent:
 			dst.state = tcpsEstablished
-		case tcpsClosing:
+		case dst.state == tcpsClosing:
 			dst.state = tcpsFinWait2
+		case alone && src.state == tcpsSynSent:
+			src.state, dst.state = tcpsEstablished, tcpsEstablished
+		case alone && src.state == tcpsClosing && dst.state == tcpsEstablished:
+			dst.state = tcpsClosing
 		}
 	}
 	if flags&packet.RST != 0 {
@@ -275,15 +281,7 @@ func step(src, dst *peer, flags uint8) {
 // node may see one direction only.
 func followSloppy(src, dst *peer, flags uint8) {
 	src.scale |= scaleSpoke
-	if flags&packet.ACK != 0 && !dst.spoke() {
-		switch {
-		case src.state == tcpsSynSent: // goes on after its SYN: it was answered elsewhere
-			src.state, dst.state = tcpsEstablished, tcpsEstablished
-		case src.state == tcpsClosing && dst.state == tcpsEstablished:
-			dst.state = tcpsClosing
-		}
-	}
-	step(src, dst, flags)
+	step(src, dst, flags, !dst.spoke())
 }
 
 // mayHaveSent says whether the peer that sends in direction d may have sent a

@@ -217,7 +217,3 @@ func scaleFor(states, start, end int) uint64 {
 	}
 	return uint64(end-states) * scaleFull / uint64(end-start)
 }
-
-// keep takes the sum of loads made only to bring memory near, so that they are
-// not optimised away.
-func (a *ages) keep(sum uint64) uint64 { return a.scale & sum }
