@@ -67,6 +67,36 @@ func TestSetTupleEqualsANewPacket(t *testing.T) {
 	}
 }
 
+// TestUDPChecksumIsNeverZero: 0 would say that there is none (RFC 768).
+func TestUDPChecksumIsNeverZero(t *testing.T) {
+	r := newRand(19)
+	for i := range 100 {
+		s := spec{Tuple: randomTuple(r, 4+2*uint8(i%2), ProtoUDP), payload: []byte{0, 0}}
+		plain := mustDecode(t, s.frame())
+		copy(s.payload, plain.B[plain.L4+udpSum:plain.L4+udpSum+2]) // Now the sum is all ones.
+		want := s.frame()
+		if at := plain.L4 + udpSum; want[at] != 0xff || want[at+1] != 0xff {
+			t.Fatalf("%x has another checksum", want)
+		}
+		other := s
+		other.Tuple = randomTuple(r, s.Family, ProtoUDP)
+		v := mustDecode(t, other.frame())
+		if SetTuple(v, &s.Tuple); !bytes.Equal(v.B, want) {
+			t.Fatalf("rewritten\ngot  %x\nwant %x", v.B, want)
+		}
+		s.partial = true
+		v = mustDecode(t, s.frame())
+		v.PartialSum = true
+		if CompleteChecksum(v); !bytes.Equal(v.B, want) {
+			t.Fatalf("completed\ngot  %x\nwant %x", v.B, want)
+		}
+		built := mustDecode(t, AppendUDP(nil, MAC{}, MAC{}, &s.Tuple, 64, s.payload))
+		if !bytes.Equal(built.B[built.L4:], want[plain.L4:]) {
+			t.Fatalf("built\ngot  %x\nwant %x", built.B, want)
+		}
+	}
+}
+
 func TestSetTupleChangesOnlyAddressesOfLaterFragments(t *testing.T) {
 	for _, name := range []string{"fragment4-2", "fragment6-2"} {
 		v := mustDecode(t, bytes.Clone(golden(t)[name]))
