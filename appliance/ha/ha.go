@@ -1,0 +1,297 @@
+// Package ha is the node's role as one transaction. It drives the CARP
+// machines (sync/carp), and turns what they decide into deeds that happen
+// together: which addresses are held, who answers for them, what is announced,
+// what the log says about it.
+//
+// Packets and neighbour events come in through a bounded inbox from any
+// worker; [HA.Step] takes them, lets the machines tick, and performs their
+// actions. It is called by one loop in the product, and by the scheduler of a
+// virtual world in tests and in the lab. The package reads no clock of its own.
+//
+// Invariants: addresses, link-layer answers and the guest stack change in one
+// step, before the first advertisement of a new master leaves; a virtual
+// address that is not held is never answered for; an own address is used only
+// after nobody else was found to have it.
+package ha
+
+import (
+	"fmt"
+	"net/netip"
+	"sync"
+	"time"
+
+	"tandem/appliance/status"
+	"tandem/netstack/neigh"
+	"tandem/netstack/packet"
+	"tandem/netstack/router"
+	"tandem/sync/carp"
+)
+
+// inboxMax bounds what waits for the loop: adverts and neighbour events.
+const inboxMax = 1024
+
+// aliveMax is how old the router's last turn may be for an advert to leave: a
+// node whose data path hangs must not stay master.
+const aliveMax = 2 * time.Second
+
+// Interface is one of the node's, as roles see it.
+type Interface struct {
+	Index     uint16
+	Name      string
+	MAC       packet.MAC
+	Addresses []netip.Prefix // the node's own, first of a family is the interface address
+	LinkLocal netip.Addr     // also the source of IPv6 adverts
+	Layer3    bool           // no neighbours: nothing to probe or announce
+}
+
+// VIP is one address of a vhid.
+type VIP struct {
+	Iface       uint16
+	VHID        uint8
+	Address     netip.Prefix
+	Alias       bool // stacked on the CARP VIP of that vhid
+	Description string
+}
+
+// Config is a node's addresses and roles.
+type Config struct {
+	Hostname   string
+	Interfaces []Interface
+	VIPs       []VIP
+	CARP       carp.Config
+	// InterfaceMAC: VIPs answer with the interface's MAC, not a virtual one.
+	InterfaceMAC bool
+}
+
+// Guest is the node's own stack, as far as roles concern it.
+type Guest interface {
+	SetAddresses(iface uint16, addrs []netip.Prefix) error
+}
+
+// Env is what roles act upon.
+type Env struct {
+	Router *router.Router
+	Neigh  *neigh.Table
+	Guest  Guest
+	Rand   func() uint64
+	// Event takes a line for the log.
+	Event func(e status.Event)
+	// RoleChanged is told the node's role after it changed.
+	RoleChanged func(role string)
+	// Wake asks for a Step soon; it must not block.
+	Wake func()
+}
+
+// event is one thing in the inbox.
+type event struct {
+	at     time.Time
+	packet carp.Packet
+	neigh  neigh.Action
+	isCARP bool
+}
+
+// hold is what this node does with one vhid's addresses.
+type hold struct {
+	state    carp.State
+	draining bool
+}
+
+// vhidKey names a vhid of the node.
+type vhidKey struct {
+	iface uint16
+	vhid  uint8
+}
+
+// ownState is what became of an own address.
+type ownState struct {
+	usable bool
+	holder packet.MAC // who has it, if somebody else does
+}
+
+// HA is the roles of one node. Make it with [New].
+type HA struct {
+	env Env
+
+	inMu    sync.Mutex
+	inbox   []event
+	dropped uint64
+
+	mu     sync.Mutex
+	cfg    Config
+	group  *carp.Group
+	holds  map[vhidKey]hold
+	own    map[netip.Addr]ownState
+	role   string
+	alarms map[string]status.Alarm
+	links  map[uint16]bool
+	acts   []carp.Action
+	taken  []event
+	frame  []byte
+	ident  uint16
+}
+
+// New returns the roles of a node, all links down, nothing held. It fails
+// where the CARP configuration contradicts itself.
+func New(now time.Time, cfg Config, env Env) (*HA, error) {
+	group, err := carp.NewGroup(cfg.CARP, env.Rand)
+	if err != nil {
+		return nil, fmt.Errorf("roles: %w", err)
+	}
+	h := &HA{
+		env: env, cfg: cfg, group: group,
+		holds: make(map[vhidKey]hold), own: make(map[netip.Addr]ownState),
+		alarms: make(map[string]status.Alarm), links: make(map[uint16]bool),
+		role: string(group.Role()),
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.applyAddresses(now)
+	return h, nil
+}
+
+// Receive takes a packet of protocol 112; its bytes are copied.
+func (h *HA) Receive(now time.Time, p *router.Punt) {
+	if p.Proto != packet.ProtoCARP {
+		return
+	}
+	family := carp.IPv4
+	if p.Family == 6 {
+		family = carp.IPv6
+	}
+	h.put(event{at: now, isCARP: true, packet: carp.Packet{
+		Iface: p.Iface, Family: family, Src: p.Src.Netip(), Dst: p.Dst.Netip(), TTL: p.TTL,
+		Payload: append([]byte(nil), p.Payload...),
+	}})
+}
+
+// NeighEvent takes what the neighbour machine has found out about addresses.
+func (h *HA) NeighEvent(now time.Time, a *neigh.Action) { h.put(event{at: now, neigh: *a}) }
+
+// put keeps an event for the loop, or counts it as lost.
+func (h *HA) put(e event) {
+	h.inMu.Lock()
+	full := len(h.inbox) >= inboxMax
+	if full {
+		h.dropped++
+	} else {
+		h.inbox = append(h.inbox, e)
+	}
+	h.inMu.Unlock()
+	if !full {
+		h.env.Wake()
+	}
+}
+
+// Step takes the inbox and does what is due.
+func (h *HA) Step(now time.Time) {
+	h.inMu.Lock()
+	h.taken, h.inbox = h.inbox, h.taken[:0]
+	h.inMu.Unlock()
+
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	acts := h.acts[:0]
+	for i := range h.taken {
+		e := &h.taken[i]
+		if !e.isCARP {
+			h.neighEvent(now, &e.neigh)
+			continue
+		}
+		acts = h.group.Receive(now, e.packet, acts)
+	}
+	acts = h.group.Tick(now, acts)
+	h.perform(now, acts)
+}
+
+// Deadline is when Step wants to be called next; zero: never.
+func (h *HA) Deadline() time.Time {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.group.Deadline()
+}
+
+// Role is the node's role.
+func (h *HA) Role() string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.role
+}
+
+// SetLink tells that an interface has gained or lost its link.
+func (h *HA) SetLink(now time.Time, iface uint16, up bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if was, told := h.links[iface]; told && was == up {
+		return
+	}
+	h.links[iface] = up
+	word := "down"
+	if up {
+		word = "up"
+	}
+	h.log(now, "info", fmt.Sprintf("link of %s is %s", h.ifaceName(iface), word), map[string]string{"interface": h.ifaceName(iface), "link": word})
+	if up {
+		h.probe(now, iface)
+	} else {
+		h.env.Router.LinkDown(iface)
+	}
+	h.perform(now, h.group.SetLink(now, iface, up, h.acts[:0]))
+}
+
+// SetEnabled switches CARP on or off until the next restart.
+func (h *HA) SetEnabled(now time.Time, on bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.perform(now, h.group.SetEnabled(now, on, h.acts[:0]))
+}
+
+// SetMaintenance switches maintenance mode; keeping it over a restart is the caller's.
+func (h *HA) SetMaintenance(now time.Time, on bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.perform(now, h.group.SetMaintenance(now, on, h.acts[:0]))
+}
+
+// SetDemotion records a named demotion; amount 0 clears it.
+func (h *HA) SetDemotion(now time.Time, name string, amount int, clearsWhen string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.perform(now, h.group.SetDemotion(now, name, amount, clearsWhen, h.acts[:0]))
+}
+
+// ResetDemotion forgets every demotion that is not a fact.
+func (h *HA) ResetDemotion(now time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.perform(now, h.group.ResetDemotion(now, h.acts[:0]))
+}
+
+// Leave says farewell on every vhid. The node should go on stepping while
+// [HA.Draining].
+func (h *HA) Leave(now time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.perform(now, h.group.Leave(now, h.acts[:0]))
+}
+
+// Draining says whether the node still forwards for what it has given up.
+func (h *HA) Draining() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.group.IsDraining()
+}
+
+// SetConfig replaces addresses and vhids; on an error nothing has changed.
+func (h *HA) SetConfig(now time.Time, cfg Config) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	acts, err := h.group.SetConfig(now, cfg.CARP, h.acts[:0])
+	if err != nil {
+		return fmt.Errorf("roles: %w", err)
+	}
+	h.cfg = cfg
+	h.forgetRemoved()
+	h.applyAddresses(now)
+	h.perform(now, acts)
+	return nil
+}
