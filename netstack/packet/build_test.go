@@ -2,7 +2,6 @@ package packet
 
 import (
 	"bytes"
-	"fmt"
 	"net/netip"
 	"testing"
 )
@@ -282,8 +281,8 @@ func TestParseNDRefuses(t *testing.T) {
 
 func TestDerivedAddresses(t *testing.T) {
 	tests := []struct{ what, got, want string }{
-		{"multicast MAC", fmt.Sprintf("%x", MulticastMAC(ip("239.129.2.3"))), "01005e010203"},
-		{"multicast MAC", fmt.Sprintf("%x", MulticastMAC(ip("ff02::1:ff00:12"))), "3333ff000012"},
+		{"multicast MAC", MulticastMAC(ip("239.129.2.3")).String(), "01:00:5e:01:02:03"},
+		{"multicast MAC", MulticastMAC(ip("ff02::1:ff00:12")).String(), "33:33:ff:00:00:12"},
 		{"solicited node", SolicitedNode(ip("2001:db8::12:3456")).String(), "ff02::1:ff12:3456"},
 		{"link local", LinkLocal(MAC{0x02, 0x12, 0x34, 0x56, 0x78, 0x9a}).String(), "fe80::12:34ff:fe56:789a"},
 	}
