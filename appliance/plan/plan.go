@@ -32,6 +32,7 @@ type Plan struct {
 	InterfaceMAC bool
 
 	Routes route.Config
+	table  *route.Table // of Routes, for judging packets
 
 	Rules    *rule.Set
 	RuleRows []RuleRow // what `rules list` shows of rule i, as configured
