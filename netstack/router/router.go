@@ -20,7 +20,9 @@
 package router
 
 import (
+	"bytes"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -225,8 +227,10 @@ func (r *Router) SetAddresses(a Addresses) {
 	r.programFilters()
 }
 
-// programFilters tells devices that filter by address which to pass. A device
-// that cannot is promiscuous already or says so in its own counters.
+// programFilters tells devices that filter by address which to pass: their
+// interfaces' own MACs, the virtual ones taken now, and the groups that
+// neighbour discovery and CARP use. A device that cannot passes all or says so
+// in its own counters.
 func (r *Router) programFilters() {
 	s := r.snap.Load()
 	for _, p := range s.ports {
@@ -237,14 +241,34 @@ func (r *Router) programFilters() {
 		if !ok {
 			continue
 		}
-		macs := append([]link.MAC(nil), s.virtual[p.Index]...)
+		macs := s.taken(p)
 		for _, c := range p.children {
-			macs = append(macs, s.virtual[c.Index]...)
+			macs = append(macs, s.taken(c)...)
 		}
 		if err := f.SetAddresses(macs); err != nil {
 			p.stats.filterErrors.Add(1)
 		}
 	}
+}
+
+// groups are the multicast addresses of every interface: all nodes, all
+// routers, and CARP's in both families.
+var groups = [...]link.MAC{
+	{0x01, 0x00, 0x5e, 0, 0, 1}, {0x01, 0x00, 0x5e, 0, 0, 2}, {0x01, 0x00, 0x5e, 0, 0, 0x12},
+	{0x33, 0x33, 0, 0, 0, 1}, {0x33, 0x33, 0, 0, 0, 2}, {0x33, 0x33, 0, 0, 0, 0x12},
+}
+
+// taken lists the link addresses whose frames an interface takes.
+func (s *snapshot) taken(p *port) []link.MAC {
+	macs := append([]link.MAC{p.MAC}, s.virtual[p.Index]...)
+	macs = append(macs, groups[:]...)
+	for _, a := range s.locals {
+		if a.Iface == p.Index && !a.Addr.Is4() {
+			macs = append(macs, link.MAC(packet.MulticastMAC(packet.SolicitedNode(a.Addr.Netip()))))
+		}
+	}
+	slices.SortFunc(macs, func(a, b link.MAC) int { return bytes.Compare(a[:], b[:]) })
+	return slices.Compact(macs)
 }
 
 // Bump makes every remembered way stale; the filter's rules changed, say.
