@@ -66,8 +66,7 @@ func (t *Table) snapshot(place uint32, b *body, f *Flow) {
 		f.Path[d] = Path{Out: b.out[d], Hop: b.hop[d], Gen: b.gen[d]}
 	}
 	t.tuple(place, Forward, &f.In)
-	t.tuple(place, Reverse, &f.Out)
-	f.Out = f.Out.Reverse()
+	t.answer(place, Reverse, &f.Out)
 }
 
 // First gives a copy of the state, whose In and ICMPType are those of its first

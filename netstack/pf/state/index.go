@@ -162,8 +162,33 @@ func (t *Table) search(sh *shard, k *key, hash uint64, f *found) bool {
 	return false
 }
 
+// peek is the place in the first slot with that tag, nowhere if there surely
+// is none, or zero if slots moved meanwhile.
+func (sh *shard) peek(tag uint32) uint32 {
+	before := sh.moves.Load()
+	s := *sh.slots.Load()
+	i := home(tag, len(s))
+	for range s {
+		w := atomic.LoadUint64(&s[i])
+		if w == 0 {
+			break
+		}
+		if uint32(w>>32) == tag {
+			return uint32(w)
+		}
+		i = next(i, len(s))
+	}
+	if before&1 == 0 && sh.moves.Load() == before {
+		return nowhere
+	}
+	return 0
+}
+
 // lockIf locks the record at a place and keeps it if it is a living state with key k.
 func (t *Table) lockIf(place uint32, k *key, f *found) bool {
+	if place == 0 {
+		return false
+	}
 	st := t.stripeOf(place)
 	st.mu.Lock()
 	if b, d, ok := t.match(place, k); ok && b.epoch&1 == 1 {

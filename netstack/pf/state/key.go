@@ -103,8 +103,7 @@ func tuple4(addr uint64, ports uint32, proto uint8, t *packet.Tuple) {
 
 // mapped is an IPv4 address, as key.set loads it, in its mapped form.
 func mapped(a uint32) (m packet.Addr) {
-	m[10], m[11] = 0xff, 0xff
-	binary.LittleEndian.PutUint32(m[12:], a)
+	binary.LittleEndian.PutUint64(m[8:], uint64(a)<<32|0xffff<<16)
 	return m
 }
 

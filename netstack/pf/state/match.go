@@ -99,12 +99,11 @@ func (t *Table) judge(now tick, iface uint16, v *packet.View, f *found, hit *Hit
 		*hit = Hit{}
 		return false
 	}
-	t.fill(f, hit)
+	f.fill(hit)
 	if f.flags&flagPlain != 0 {
 		hit.To = v.Tuple
 	} else {
-		t.tuple(f.place, 1-f.dir, &hit.To)
-		hit.To = hit.To.Reverse()
+		t.answer(f.place, 1-f.dir, &hit.To)
 	}
 	reason := OK
 	switch {
@@ -132,21 +131,17 @@ func (t *Table) judge(now tick, iface uint16, v *packet.View, f *found, hit *Hit
 	return false
 }
 
-// fill copies into hit what does not depend on the packet.
-func (t *Table) fill(f *found, hit *Hit) {
-	d := f.dir
-	*hit = Hit{
-		ID:      f.id(),
-		Verdict: Pass,
-		Dir:     d,
-		Sloppy:  f.flags&flagSloppy != 0,
-		Log:     f.flags&flagLog != 0,
-		In:      f.iface[d],
-		Out:     f.iface[1-d],
-		Rule:    f.rule,
-		RuleGen: f.ruleGen,
-		Path:    Path{Out: f.out[d], Hop: f.hop[d], Gen: f.gen[d]},
-	}
+// fill copies into hit what does not depend on the packet; To is left alone.
+// It sets field by field, since a literal would be made elsewhere and copied.
+func (f *found) fill(hit *Hit) {
+	d := f.dir & 1
+	hit.ID = f.id()
+	hit.Verdict, hit.Reason, hit.Dir = Pass, OK, d
+	hit.Closed, hit.Reset = false, false
+	hit.Sloppy, hit.Log = f.flags&flagSloppy != 0, f.flags&flagLog != 0
+	hit.In, hit.Out = f.iface[d], f.iface[1-d]
+	hit.Rule, hit.RuleGen = f.rule, f.ruleGen
+	hit.Path.Out, hit.Path.Hop, hit.Path.Gen = f.out[d], f.hop[d], f.gen[d]
 }
 
 // count adds a packet to its direction, a coalesced one as the segments that
@@ -162,7 +157,7 @@ func (b *body) count(d Dir, v *packet.View) {
 }
 
 // batchLen is how many packets MatchBatch takes through its stages at once.
-const batchLen = 32
+const batchLen = 16
 
 // MatchBatch does what Match does for each of vs, in order: vs[i] came in at
 // ifaces[i], 0 if the node sends it. It is faster than single calls, since the
@@ -181,9 +176,8 @@ func (t *Table) matchBatch(now int64, ifaces []uint16, vs []*packet.View, hits [
 	var hashes [batchLen]uint64
 	var places [batchLen]uint32
 	for i, v := range vs {
-		if keys[i].set(&v.Tuple, v.ICMPType) {
-			hashes[i] = t.secret.hash(&keys[i])
-		}
+		keys[i].set(&v.Tuple, v.ICMPType)
+		hashes[i] = t.secret.hash(&keys[i])
 	}
 	t.preload(hashes[:len(vs)], places[:len(vs)])
 	for i, v := range vs {
@@ -191,42 +185,33 @@ func (t *Table) matchBatch(now int64, ifaces []uint16, vs []*packet.View, hits [
 		switch {
 		case v.Family == 0:
 			hits[i] = Hit{}
-			continue
-		case places[i] != 0 && t.lockIf(places[i], &keys[i], &f):
-		case !t.acquire(&keys[i], hashes[i], &f):
+		case places[i] != nowhere && t.lockIf(places[i], &keys[i], &f),
+			places[i] != nowhere && t.acquire(&keys[i], hashes[i], &f):
+			t.settle(now, ifaces[i], v, &f, &hits[i])
+		default:
 			t.shardOf(hashes[i]).misses.Add(1)
 			hits[i] = Hit{}
-			continue
 		}
-		t.settle(now, ifaces[i], v, &f, &hits[i])
 	}
 }
 
+// nowhere is not a place: there is no state.
+const nowhere = ^uint32(0)
+
 // preload brings the slots and then the records of a batch near, and names the
-// likely place of each. Loads of one stage do not wait for each other; that
-// their values go nowhere is no mistake, since atomic loads are always made.
+// likely place of each, or nowhere if there is none for sure. Loads of one
+// stage do not wait for each other; that values of some go nowhere is no
+// mistake, since atomic loads are always made.
 func (t *Table) preload(hashes []uint64, places []uint32) {
 	for _, h := range hashes {
 		s := *t.shardOf(h).slots.Load()
 		atomic.LoadUint64(&s[home(uint32(h), len(s))])
 	}
-	for n, h := range hashes {
-		s := *t.shardOf(h).slots.Load()
-		i := home(uint32(h), len(s))
-		for range s {
-			w := atomic.LoadUint64(&s[i])
-			if w == 0 {
-				break
-			}
-			if uint32(w>>32) == uint32(h) {
-				places[n] = uint32(w)
-				break
-			}
-			i = next(i, len(s))
-		}
+	for i, h := range hashes {
+		places[i] = t.shardOf(h).peek(uint32(h))
 	}
 	for _, p := range places {
-		if p != 0 {
+		if p != 0 && p != nowhere {
 			t.touch(p)
 		}
 	}
@@ -273,7 +258,7 @@ func (t *Table) MatchInner(now int64, in *packet.View, hit *Hit) {
 	if t.ages.Load().expired(tickOf(now), f.seen, f.class) {
 		return
 	}
-	t.fill(&f, hit)
+	f.fill(hit)
 	t.tuple(f.place, 1-f.dir, &hit.To)
 	switch {
 	case f.flags&flagRefused != 0:

@@ -1,6 +1,7 @@
 package state
 
 import (
+	"math/bits"
 	"sync/atomic"
 
 	"tandem/netstack/packet"
@@ -253,6 +254,18 @@ func (t *Table) tuple(place uint32, d Dir, to *packet.Tuple) {
 	} else {
 		r := t.slab4.hot(place)
 		tuple4(r.addr[d], r.ports[d], r.proto, to)
+	}
+}
+
+// answer is the reverse of the record's key of direction d as a tuple.
+func (t *Table) answer(place uint32, d Dir, to *packet.Tuple) {
+	if place&class6 != 0 {
+		r := t.slab6.hot(place &^ class6)
+		a := &r.addr[d]
+		tuple6(&[4]uint64{a[2], a[3], a[0], a[1]}, bits.RotateLeft32(r.ports[d], 16), r.proto, to)
+	} else {
+		r := t.slab4.hot(place)
+		tuple4(bits.RotateLeft64(r.addr[d], 32), bits.RotateLeft32(r.ports[d], 16), r.proto, to)
 	}
 }
 
