@@ -186,9 +186,10 @@ func stop(out Outcome, why string) Outcome {
 	return out
 }
 
-// isLocal says whether the node takes packets for an address itself.
+// isLocal says whether the node takes packets for an address itself: its own,
+// and those of groups and broadcast, which are never forwarded.
 func (j *judge) isLocal(a netip.Addr) bool {
-	return slices.Contains(j.plan.Doc.Self(), a)
+	return a.IsMulticast() || j.plan.table.Broadcast(j.pkt.Iface, packet.AddrFrom(a)) || slices.Contains(j.plan.Doc.Self(), a)
 }
 
 func (j *judge) isVIP(a netip.Addr) bool {
