@@ -71,6 +71,9 @@ func (h *Host) bind(proto tcpip.TransportProtocolNumber, wq *waiter.Queue, iface
 	if proto == tcp.ProtocolNumber {
 		ep.SocketOptions().SetReuseAddress(true) // Connections of a former listener may linger.
 	}
+	if at.NIC != 0 { // The same port may be taken on another interface.
+		ep.SocketOptions().SetBindToDevice(int32(at.NIC))
+	}
 	if addr.Addr().Is6() && !addr.Addr().Is4In6() {
 		ep.SocketOptions().SetV6Only(true)
 	}
