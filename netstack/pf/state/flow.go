@@ -11,7 +11,7 @@ type Flow struct {
 	ID              ID
 	WireIn, WireOut uint64 // pfsync's ids of the two halves; a flow that ends here has only the first
 	Creator         uint32 // host_id of the node that made it
-	Peer            bool   // it came from another node
+	Peer            bool   // that is another node's host_id than this one's
 	In, Out         packet.Tuple
 	IfIn, IfOut     uint16
 	ICMPType        uint8 // of the first packet; 0 for other protocols
@@ -52,7 +52,7 @@ func (f *Flow) stateName(s uint8) string {
 func (t *Table) snapshot(place uint32, b *body, f *Flow) {
 	c := t.cold(place)
 	*f = Flow{
-		ID: ID(b.epoch)<<32 | ID(place), WireIn: c.wire, WireOut: c.wire + 1, Creator: c.creator,
+		ID: ID(b.epoch)<<32 | ID(place), WireIn: c.wire, WireOut: c.wire + 1, Creator: c.creator, Peer: c.creator != t.creator.Load(),
 		IfIn: b.iface[Forward], IfOut: b.iface[Reverse],
 		ICMPType: b.icmpType(), Proto: b.proto, SrcState: b.peers[0].state, DstState: b.peers[1].state,
 		Created: c.created.nanos(), Seen: b.seen.nanos(),

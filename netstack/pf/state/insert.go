@@ -115,18 +115,10 @@ func (t *Table) write(now tick, place uint32, n *Spec, in, back *key) ID {
 	b.count(Forward, n.View)
 	c := t.cold(place)
 	c.ruleID, c.created = n.RuleID, now
-	c.wire, c.creator = t.number()
+	c.wire, c.creator = t.wire.Add(2), t.creator.Load() // the odd id is the other half's
 	epoch := b.epoch + 1
 	atomic.StoreUint32(&b.epoch, epoch)
 	return ID(epoch)<<32 | ID(place)
-}
-
-// number gives the next wire id, in steps of two, and who makes it.
-func (t *Table) number() (wire uint64, creator uint32) {
-	t.alloc.Lock()
-	defer t.alloc.Unlock()
-	t.nextWire += 2
-	return t.nextWire, t.creator
 }
 
 func (n *Spec) flags(in *key) (f flags) {

@@ -212,3 +212,64 @@ func TestMatchAndInsertDoNotAllocate(t *testing.T) {
 		}
 	}
 }
+
+func TestNames(t *testing.T) {
+	for got, want := range map[string]string{
+		Miss.String(): "miss", Pass.String(): "pass", Drop.String(): "drop",
+		Forward.String(): "forward", Reverse.String(): "reverse", ReasonCount.String(): "unknown",
+	} {
+		if got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+	seen := map[string]bool{}
+	for r := range ReasonCount {
+		if s := r.String(); s == "" || seen[s] {
+			t.Errorf("reason %d is called %q", r, s)
+		} else {
+			seen[s] = true
+		}
+	}
+}
+
+func TestICMPTypeOfTheFirstPacketIsKept(t *testing.T) {
+	for _, tt := range []struct {
+		proto    uint8
+		typ, ans uint8
+	}{
+		{1, echo4, echoReply4}, {1, echoReply4, echo4}, {1, timestamp4, timestampReply4},
+		{1, infoReply4, info4}, {1, maskReply4, mask4}, {58, echo6, echoReply6}, {58, nodeInfoReply6, nodeInfo6},
+	} {
+		in := tuple(tt.proto, "10.0.0.5:1", "10.0.0.7:1")
+		if tt.proto == packet.ProtoICMPv6 {
+			in = tuple(tt.proto, "[fd00::5]:1", "[fd00::7]:1")
+		}
+		table := newTable(t, nil)
+		first, answer := view(in, 0), view(in.Reverse(), 0)
+		first.ICMPType, answer.ICMPType = tt.typ, tt.ans
+		id := mustInsert(t, table, start, &Spec{In: in, Out: in, IfIn: lan, IfOut: wan, View: first})
+		if f, _ := table.First(id); f.ICMPType != tt.typ {
+			t.Errorf("type %d became %d", tt.typ, f.ICMPType)
+		}
+		if h := match(table, start, wan, answer); h.Verdict != Pass || h.Dir != Reverse {
+			t.Errorf("%d to %d: %+v", tt.ans, tt.typ, h)
+		}
+	}
+}
+
+func TestAMessageThatAsksNothingHasNoAnswers(t *testing.T) {
+	const redirect = 5
+	table := newTable(t, nil)
+	in := tuple(1, "10.0.0.5", "10.0.0.7")
+	v := view(in, 0)
+	v.ICMPType = redirect
+	mustInsert(t, table, start, &Spec{In: in, Out: in, IfIn: lan, IfOut: wan, View: v})
+	if h := match(table, start, lan, v); h.Verdict != Pass {
+		t.Errorf("again: %+v", h)
+	}
+	back := view(in.Reverse(), 0)
+	back.ICMPType = redirect
+	if h := match(table, start, wan, back); h.Verdict != Miss {
+		t.Errorf("back: %+v", h)
+	}
+}

@@ -273,3 +273,41 @@ func TestMatchNeverMissesAStateThatStays(t *testing.T) {
 	workers.Wait()
 	check(t, table)
 }
+
+func TestSearchThatSawSlotsMoveIsRepeated(t *testing.T) {
+	table := newTable(t, nil)
+	s := natted(packet.ProtoUDP)
+	id := mustInsert(t, table, start, s)
+	for i := range table.shards {
+		table.shards[i].moves.Add(1) // as in the middle of a removal
+	}
+	other := view(s.In, 1)
+	other.SrcPort++
+	vs, hits := []*packet.View{view(s.In, 1), other}, make([]Hit, 2)
+	table.MatchBatch(start, []uint16{lan, lan}, vs, hits)
+	if hits[0].ID != id || hits[1].Verdict != Miss {
+		t.Errorf("%+v", hits)
+	}
+	if h := match(table, start, lan, other); h.Verdict != Miss {
+		t.Errorf("%+v", h)
+	}
+}
+
+func TestTableGrowsPastItsFirstDirectory(t *testing.T) {
+	const n = 20 * chunkLen
+	table := newTable(t, func(c *Config) { c.Max = 2 * n })
+	for i := range 2 * n {
+		s := natted(packet.ProtoUDP)
+		if i%2 == 1 {
+			s.In = tuple(17, "[2001:db8::5]:1", "[2001:db8:1::7]:53")
+			s.Out = s.In
+		}
+		s.In.SrcPort, s.Out.SrcPort = uint16(i/2), uint16(i/2)
+		mustInsert(t, table, start, s)
+	}
+	check(t, table)
+	if k := table.Kill(func(f *Flow) bool { return f.In.SrcPort >= 7 }); k != 2*(n-7) {
+		t.Errorf("killed %d", k)
+	}
+	check(t, table)
+}

@@ -104,7 +104,7 @@ type slab[R hot4 | hot6] struct {
 	free uint32        // first free place, 0: none
 }
 
-func (s *slab[R]) init() {
+func (s *slab[R]) begin() {
 	d := make([]atomic.Pointer[chunk[R]], 16)
 	s.dir.Store(&d)
 	s.used.Store(1) // place 0 would make an empty slot

@@ -34,11 +34,12 @@ type Table struct {
 	slab6   slab[hot6]
 	reasons [ReasonCount]atomic.Uint64
 
-	alloc    sync.Mutex // guards what follows, and the slabs' free lists
-	max      int
-	count    int
-	nextWire uint64 // wire id of the last state
-	creator  uint32
+	alloc sync.Mutex // guards what follows, and the slabs' free lists
+	max   int
+	count int
+
+	wire    atomic.Uint64 // wire id of the last state
+	creator atomic.Uint32
 
 	inserts, removals, expired atomic.Uint64
 
@@ -49,9 +50,10 @@ type Table struct {
 
 // New makes an empty table. It takes memory as states come, not before.
 func New(c Config) (*Table, error) {
-	t := &Table{secret: newSecret(c.Key), nextWire: uint64(c.BootSeconds) << 32}
-	t.slab4.init()
-	t.slab6.init()
+	t := &Table{secret: newSecret(c.Key)}
+	t.wire.Store(uint64(c.BootSeconds) << 32)
+	t.slab4.begin()
+	t.slab6.begin()
 	for i := range t.shards {
 		s := make([]uint64, slotsMin)
 		t.shards[i].slots.Store(&s)
@@ -80,16 +82,18 @@ func (t *Table) SetConfig(c Config) error {
 	t.sweep.Lock()
 	defer t.sweep.Unlock()
 	t.config = c
+	t.creator.Store(c.Creator)
 	t.alloc.Lock()
-	t.max, t.creator = c.Max, c.Creator
+	t.max = c.Max
 	n := t.count
 	t.alloc.Unlock()
 	t.ages.Store(newAges(&c.Timeouts, scaleFor(n, c.AdaptiveStart, c.AdaptiveEnd)))
 	return nil
 }
 
-// Stats is the table's counters. Searches are look-ups of packets, Removals
-// all ends of states, Expired those by timeout.
+// Stats is the table's counters. Local states were made by Insert, Peer ones
+// came from another node. Searches are look-ups of packets, Removals all ends
+// of states, Expired those by timeout.
 type Stats struct {
 	States, Limit, Local, Peer int
 	Inserts, Removals, Expired uint64
