@@ -393,6 +393,45 @@ func TestDeviceThatWasDownIsDownAgain(t *testing.T) {
 	}
 }
 
+// comesBack makes the device again, with an address, and sees that it is taken.
+func comesBack(t *testing.T, d *Device, ours, peer *namespace, name, peerName string) {
+	t.Helper()
+	fd := d.Queue(0).FD()
+	veth(t, ours, name, peer, peerName)
+	ours.run(t, "ip addr add 10.9.0.1/24 dev "+name)
+	if d.Up() {
+		t.Error("taken from another namespace")
+	}
+	eventually(t, "back", func() bool {
+		var up bool
+		_ = ours.do(func() error { up = d.Up(); return nil })
+		return up
+	})
+	if d.Queue(0).FD() != fd {
+		t.Error("the descriptor to poll changed")
+	}
+	if out := ours.run(t, "ip -o addr show dev "+name); strings.Contains(out, "inet") {
+		t.Errorf("not taken over again: %s", out)
+	}
+	if out := ours.run(t, "ip maddr show dev "+name); !strings.Contains(out, "01:00:5e:00:00:12") {
+		t.Errorf("not a member again: %s", out)
+	}
+	hello := append([]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0, 0, 0, 0, 6, 0x12, 0x34}, make([]byte, 50)...)
+	rawFrame(t, peer, peerName, hello)
+	frames := buffers(4)
+	eventually(t, "a frame after the return", func() bool {
+		for i := range d.Info().Queues {
+			n, _ := d.Queue(i).Read(frames)
+			for _, f := range frames[:n] {
+				if bytes.Equal(f.Bytes(), hello) {
+					return true
+				}
+			}
+		}
+		return false
+	})
+}
+
 func TestLinkFollowsCarrierAndDevice(t *testing.T) {
 	ours, peer := newNamespace(t), newNamespace(t)
 	name, peerName := deviceName("a"), deviceName("p")
@@ -424,40 +463,7 @@ func TestLinkFollowsCarrierAndDevice(t *testing.T) {
 		if _, err := d.Queue(0).Write([]*link.Frame{f}); err != link.ErrGone {
 			t.Errorf("Write() while gone = %v", err)
 		}
-		fd := d.Queue(0).FD()
-		veth(t, ours, name, peer, peerName)
-		ours.run(t, "ip addr add 10.9.0.1/24 dev "+name)
-		if d.Up() {
-			t.Error("taken from another namespace")
-		}
-		eventually(t, "back", func() bool {
-			var up bool
-			_ = ours.do(func() error { up = d.Up(); return nil })
-			return up
-		})
-		if d.Queue(0).FD() != fd {
-			t.Error("the descriptor to poll changed")
-		}
-		if out := ours.run(t, "ip -o addr show dev "+name); strings.Contains(out, "inet") {
-			t.Errorf("not taken over again: %s", out)
-		}
-		if out := ours.run(t, "ip maddr show dev "+name); !strings.Contains(out, "01:00:5e:00:00:12") {
-			t.Errorf("not a member again: %s", out)
-		}
-		hello := append([]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0, 0, 0, 0, 6, 0x12, 0x34}, make([]byte, 50)...)
-		rawFrame(t, peer, peerName, hello)
-		frames := buffers(4)
-		eventually(t, "a frame after the return", func() bool {
-			for i := range queues {
-				n, _ := d.Queue(i).Read(frames)
-				for _, f := range frames[:n] {
-					if bytes.Equal(f.Bytes(), hello) {
-						return true
-					}
-				}
-			}
-			return false
-		})
+		comesBack(t, d, ours, peer, name, peerName)
 		if err := d.Close(); err != nil {
 			t.Fatal(err)
 		}

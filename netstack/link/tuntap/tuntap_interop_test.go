@@ -378,3 +378,37 @@ func TestDeviceMovedToAnotherNamespace(t *testing.T) {
 		t.Error("up, though down where it is now")
 	}
 }
+
+// dropCapabilities takes all rights from the calling thread, which ends soon.
+func dropCapabilities() error {
+	head := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var none [2]unix.CapUserData
+	return unix.Capset(&head, &none[0])
+}
+
+func TestDeviceOfTheUserNeedsNoPrivilege(t *testing.T) {
+	ns, name, bridge := newNamespace(t), deviceName("o"), deviceName("b")
+	ns.run(t, "ip link add "+bridge+" type bridge\n ip tuntap add "+name+" mode tap user "+strconv.Itoa(os.Geteuid())+
+		"\n ip link set "+name+" master "+bridge+" up")
+	d := openIn(t, ns, func() (*Device, error) {
+		if err := dropCapabilities(); err != nil {
+			return nil, err
+		}
+		return OpenTAP(TAPConfig{Device: name, Offload: true, Bridge: bridge})
+	})
+	if want := (link.Features{Checksum: true, TCP4: true, TCP6: true, UDP: true}); d.Info().Features != want {
+		t.Errorf("Features = %+v, want all", d.Info().Features)
+	}
+	if !d.Up() {
+		t.Error("down")
+	}
+	if err := ns.do(func() error {
+		if err := dropCapabilities(); err != nil {
+			return err
+		}
+		_, err := OpenTAP(TAPConfig{Device: deviceName("x")})
+		return err
+	}); !errors.Is(err, unix.EPERM) {
+		t.Errorf("making a device without the right = %v, want EPERM", err)
+	}
+}
