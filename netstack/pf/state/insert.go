@@ -45,8 +45,9 @@ func (t *Table) Insert(now int64, n *Spec) (ID, Reason) {
 		if stale == 0 {
 			return 0, t.refuse(reason)
 		}
-		t.remove(stale) // its time was over, only the sweep had not come yet
-		t.expired.Add(1)
+		if t.remove(stale) { // its time was over, only the sweep had not come yet
+			t.expired.Add(1)
+		}
 	}
 }
 
