@@ -26,7 +26,11 @@ type Clock struct {
 	origin, local int64
 	rate          float64
 	offset        int64
-	fired         func() // told before a timer's function is called; may be nil
+
+	// Owned by the world's goroutine: who is to be looked after when a timer
+	// has fired.
+	host  *Host
+	tasks []*Handle
 }
 
 // Clock returns the clock of that name; it is the same one for the same name,
@@ -114,6 +118,10 @@ func (c *Clock) worldLocked(local int64) int64 {
 	if c.rate == 1 {
 		return c.origin + local - c.local
 	}
+	const exact = 1 << 53 // Beyond that a float64 skips integers.
+	if local-c.local > exact {
+		return forever
+	}
 	at := c.origin + int64(float64(local-c.local)/c.rate)
 	for c.localLocked(at) < local {
 		at++
@@ -133,8 +141,12 @@ type timer struct {
 }
 
 func (t *timer) fire() {
-	if fired := t.ev.clock.fired; fired != nil {
-		fired()
+	c := t.ev.clock
+	if c.host != nil {
+		c.host.touch(true)
+	}
+	for _, h := range c.tasks {
+		h.activate()
 	}
 	t.fn()
 }
@@ -151,7 +163,8 @@ func (t *timer) Reset(d time.Duration) {
 	c.w.mu.Lock()
 	defer c.w.mu.Unlock()
 	c.w.cancelLocked(&t.ev)
-	t.ev.due = c.localLocked(c.w.nowLocked()) + max(int64(d), 0)
+	now := c.localLocked(c.w.nowLocked())
+	t.ev.due = now + min(max(int64(d), 0), forever-now)
 	c.w.scheduleLocked(&t.ev, c.worldLocked(t.ev.due))
 }
 
@@ -160,7 +173,7 @@ func (t *timer) resetAt(at time.Time) {
 	c := t.ev.clock
 	c.w.mu.Lock()
 	defer c.w.mu.Unlock()
-	due := int64(at.Sub(c.w.cfg.Start)) - c.offset
+	due := min(int64(at.Sub(c.w.cfg.Start)), forever) - c.offset
 	if t.ev.slot != slotNone && t.ev.due == due {
 		return
 	}

@@ -75,7 +75,6 @@ type Connector struct {
 	timer    *timer
 	list     []*Connection
 	first    uint64
-	open     []*conn
 }
 
 // conn is a connection while it is open.
@@ -93,21 +92,18 @@ type conn struct {
 // host must have TCP.
 func (h *Host) Connector(dst netip.AddrPort, interval time.Duration) *Connector {
 	c := &Connector{h: h, dst: dst, interval: interval}
-	c.timer = h.w.Clock(h.name).newTimer(c.next)
+	c.timer = h.w.root.newTimer(c.next)
 	c.timer.Reset(0)
 	return c
 }
 
-// Stop opens no more connections and breaks off those that are open; they stay
-// on record as pending.
-func (c *Connector) Stop() {
-	c.timer.Stop()
-	for _, one := range append([]*conn(nil), c.open...) {
-		one.end(Pending)
-	}
-}
+// Stop opens no more connections. Those that are open go on to their end.
+func (c *Connector) Stop() { c.timer.Stop() }
 
 func (c *Connector) next() {
+	if c.h.closed {
+		return
+	}
 	c.timer.Reset(c.interval)
 	if len(c.list) == resultsMax {
 		c.list = append(c.list[:0], c.list[resultsMax/2:]...)
@@ -122,8 +118,7 @@ func (c *Connector) next() {
 		return
 	}
 	one.sock = sock
-	c.open = append(c.open, one)
-	one.deadline = c.h.w.Clock(c.h.name).newTimer(func() { one.end(TimedOut) })
+	one.deadline = c.h.w.root.newTimer(func() { one.end(TimedOut) })
 	one.deadline.Reset(ConnectTimeout)
 	if err := sock.ep.Connect(fullAddr(c.dst)); !started(err) {
 		one.end(outcomeOf(err))
@@ -131,9 +126,9 @@ func (c *Connector) next() {
 	}
 	if local, err := sock.ep.GetLocalAddress(); err == nil {
 		one.port = local.Port
-		c.h.connectors[one.port] = one
+		c.h.conns[one.port] = one
 	}
-	c.h.touch()
+	c.h.touch(true)
 }
 
 func started(err tcpip.Error) bool {
@@ -210,14 +205,8 @@ func (one *conn) end(o Outcome) {
 	} else {
 		one.sock.abort()
 	}
-	if c.h.connectors[one.port] == one {
-		delete(c.h.connectors, one.port)
-	}
-	for i := range c.open {
-		if c.open[i] == one {
-			c.open = append(c.open[:i], c.open[i+1:]...)
-			break
-		}
+	if c.h.conns[one.port] == one {
+		delete(c.h.conns, one.port)
 	}
 }
 

@@ -91,6 +91,9 @@ func (w *World) NewDevice(name string, cfg DeviceConfig) *Device {
 
 func (d *Device) device() *Device { return d }
 
+// Attach puts the device's cable into j.
+func (d *Device) Attach(j *Jack) { j.Attach(d) }
+
 // Name is the device's name.
 func (d *Device) Name() string { return d.name }
 

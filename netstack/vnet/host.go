@@ -2,6 +2,7 @@ package vnet
 
 import (
 	"cmp"
+	"encoding/binary"
 	"fmt"
 	"math/rand"
 	"net/netip"
@@ -48,14 +49,18 @@ type Host struct {
 	stack *stack.Stack
 	ids   uint64
 
+	closed  bool
 	touched bool // guarded by w.mu: in the world's list
+	pumping bool // guarded by w.mu: TCP's workers may have something to do
 
 	mu    sync.Mutex // guards ready
 	ready []*socket
 
-	pingers    map[uint16]*Pinger
-	connectors map[uint16]*conn // by local port
-	view       packet.View
+	// By identifier or local port: who counts which frames.
+	echoes    map[uint16]*Pinger
+	datagrams map[uint16]*Pinger
+	conns     map[uint16]*conn
+	view      packet.View
 }
 
 // NewHost returns a host that is attached to nothing. It panics where cfg makes
@@ -66,7 +71,7 @@ func (w *World) NewHost(name string, cfg HostConfig) *Host {
 	}
 	h := &Host{
 		w: w, name: name, order: w.nextOrder(), cfg: cfg,
-		pingers: make(map[uint16]*Pinger), connectors: make(map[uint16]*conn),
+		echoes: make(map[uint16]*Pinger), datagrams: make(map[uint16]*Pinger), conns: make(map[uint16]*conn),
 	}
 	h.dev = w.NewDevice(name, DeviceConfig{MAC: cfg.MAC, MTU: cfg.MTU})
 	h.dev.host = h
@@ -83,10 +88,7 @@ func (w *World) NewHost(name string, cfg HostConfig) *Host {
 }
 
 func (h *Host) newStack() *stack.Stack {
-	clock := h.w.Clock(h.name)
-	h.w.mu.Lock()
-	clock.fired = h.touch
-	h.w.mu.Unlock()
+	h.clock().host = h
 	transports := []stack.TransportProtocolFactory{udp.NewProtocol, icmp.NewProtocol4, icmp.NewProtocol6}
 	if h.cfg.TCP {
 		transports = append(transports, tcp.NewProtocol)
@@ -97,7 +99,7 @@ func (h *Host) newStack() *stack.Stack {
 			ipv6.NewProtocolWithOptions(ipv6.Options{AutoGenLinkLocal: true}),
 		},
 		TransportProtocols: transports,
-		Clock:              stackClock{clock},
+		Clock:              stackClock{h.clock()},
 		HandleLocal:        true,
 		RandSource:         rand.Source(stackRandom(h.w.Rand("host/" + h.name + "/stack"))),
 		SecureRNG:          stackRandom(h.w.Rand("host/" + h.name + "/secure")),
@@ -124,6 +126,8 @@ func (h *Host) configure() error {
 	h.addGateway(h.cfg.Gateway6, header.IPv6EmptySubnet)
 	return nil
 }
+
+func (h *Host) clock() *Clock { return h.w.Clock(h.name) }
 
 func (h *Host) addGateway(gw netip.Addr, all tcpip.Subnet) {
 	if gw.IsValid() {
@@ -170,11 +174,13 @@ func (h *Host) Neighbor(a netip.Addr) (link.MAC, bool) {
 	return link.MAC{}, false
 }
 
-// touch has the host served before the world comes to rest. It may be called
-// from any goroutine.
-func (h *Host) touch() {
+// touch has the host served before the world comes to rest, with its TCP
+// workers where those may have something to do. It may be called from any
+// goroutine.
+func (h *Host) touch(pump bool) {
 	h.w.mu.Lock()
 	defer h.w.mu.Unlock()
+	h.pumping = h.pumping || pump
 	if h.touched {
 		return
 	}
@@ -185,7 +191,14 @@ func (h *Host) touch() {
 
 // serve lets the stack's workers run, and then the sockets they woke.
 func (h *Host) serve() {
-	if h.cfg.TCP {
+	if h.closed {
+		return
+	}
+	h.w.mu.Lock()
+	pump := h.pumping && h.cfg.TCP
+	h.pumping = false
+	h.w.mu.Unlock()
+	if pump {
 		h.stack.Resume()
 		h.stack.Pause()
 	}
@@ -210,7 +223,21 @@ func (h *Host) received(data []byte) {
 	}
 	h.observe(Received, data)
 	h.nic.inject(data)
-	h.touch()
+	h.touch(!plain(data))
+}
+
+// plain says that a frame has nothing to do with TCP: it is ARP, UDP or an
+// ICMPv4 echo without options.
+func plain(data []byte) bool {
+	const proto, icmpType = 14 + 9, 14 + 20
+	switch binary.BigEndian.Uint16(data[12:]) {
+	case packet.EtherTypeARP:
+		return true
+	case packet.EtherTypeIPv4:
+		return len(data) > icmpType && data[14] == 0x45 && (data[proto] == packet.ProtoUDP ||
+			data[proto] == packet.ProtoICMP && (data[icmpType] == 0 || data[icmpType] == 8))
+	}
+	return false
 }
 
 // sent sees a frame that the host put on its cable.
@@ -218,24 +245,28 @@ func (h *Host) sent(data []byte) { h.observe(Sent, data) }
 
 // observe lets the traffic generators count a frame.
 func (h *Host) observe(dir Direction, data []byte) {
-	if len(h.pingers) == 0 && len(h.connectors) == 0 {
+	if len(h.echoes) == 0 && len(h.datagrams) == 0 && len(h.conns) == 0 {
 		return
 	}
 	v := &h.view
 	if packet.Decode(data, v) != 0 || v.L4 == 0 || !packet.VerifyL4(v) {
 		return
 	}
+	port := v.SrcPort
+	if dir == Received {
+		port = v.DstPort
+	}
 	switch v.Proto {
 	case packet.ProtoICMP, packet.ProtoICMPv6:
-		if p := h.pingers[v.SrcPort]; p != nil && packet.IsICMPQuery(v) {
+		if p := h.echoes[port]; p != nil && packet.IsICMPQuery(v) {
+			p.observe(dir, v)
+		}
+	case packet.ProtoUDP:
+		if p := h.datagrams[port]; p != nil {
 			p.observe(dir, v)
 		}
 	case packet.ProtoTCP:
-		port := v.SrcPort
-		if dir == Received {
-			port = v.DstPort
-		}
-		if c := h.connectors[port]; c != nil {
+		if c := h.conns[port]; c != nil {
 			c.observe(dir, v)
 		}
 	}
@@ -246,8 +277,20 @@ func (h *Host) nextID() uint64 {
 	return h.ids
 }
 
+// Close takes the host out of the world and waits for its goroutines. It must
+// not be used afterwards; its records may be read.
+func (h *Host) Close() {
+	if slices.Contains(h.w.hosts, h) {
+		h.w.hosts = without(h.w.hosts, h)
+		h.destroy()
+	}
+}
+
 // destroy ends the stack and waits for its goroutines.
 func (h *Host) destroy() {
+	h.closed = true
+	h.clock().host = nil
+	h.dev.Close()
 	if h.cfg.TCP {
 		h.stack.Resume()
 	}

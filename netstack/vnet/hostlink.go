@@ -34,14 +34,16 @@ func (l *hostLink) inject(data []byte) {
 
 // WritePackets implements [stack.LinkWriter].
 func (l *hostLink) WritePackets(pkts stack.PacketBufferList) (int, tcpip.Error) {
+	pump := false
 	for _, pkt := range pkts.AsSlice() {
+		pump = pump || pkt.TransportProtocolNumber == header.TCPProtocolNumber
 		data := make([]byte, 0, pkt.Size())
 		for _, part := range pkt.AsSlices() {
 			data = append(data, part...)
 		}
 		l.host.dev.transmit(data)
 	}
-	l.host.touch()
+	l.host.touch(pump)
 	return pkts.Len(), nil
 }
 

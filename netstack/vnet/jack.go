@@ -193,6 +193,37 @@ func (j *Jack) show(dir Direction, data []byte) {
 	}
 }
 
+// arrive lets a frame that was on a cable come out of it.
+func (w *World) arrive(e *event) {
+	j, epoch, data, toSwitch := e.jack, e.epoch, e.data, e.toSwitch
+	*e = event{slot: slotNone}
+	w.mu.Lock()
+	w.free = append(w.free, e)
+	w.mu.Unlock()
+	switch {
+	case epoch != j.epoch:
+		j.stats.NoLink++ // The cable was pulled while the frame was in it.
+	case toSwitch:
+		j.sw.forward(j, data)
+	default:
+		j.deliver(data)
+	}
+}
+
+// carry puts a frame on j's cable, to come out at the instant at.
+func (w *World) carry(j *Jack, at int64, data []byte, toSwitch bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var e *event
+	if n := len(w.free); n > 0 {
+		e, w.free = w.free[n-1], w.free[:n-1]
+	} else {
+		e = &event{slot: slotNone}
+	}
+	e.jack, e.epoch, e.data, e.toSwitch = j, j.epoch, data, toSwitch
+	w.scheduleLocked(e, at)
+}
+
 // record adds a frame to the world's hash and counters.
 func (w *World) record(j *Jack, data []byte) {
 	w.stats.Frames++

@@ -76,20 +76,32 @@ func (h *Host) newPinger(transport tcpip.TransportProtocolNumber, dst netip.Addr
 	}
 	local, _ := sock.ep.GetLocalAddress()
 	p.ident = local.Port
-	h.pingers[p.ident] = p
-	p.timer = h.w.Clock(h.name).newTimer(p.send)
+	p.watch()[p.ident] = p
+	p.timer = h.w.root.newTimer(p.send)
 	p.timer.Reset(0)
 	return p, nil
 }
 
-// Stop ends the asking. What was answered by now stays on record.
+// Stop ends the asking. Answers to what was asked are still counted.
 func (p *Pinger) Stop() {
 	p.timer.Stop()
-	p.sock.close()
-	delete(p.h.pingers, p.ident)
+	p.h.w.After(PingTimeout, func() {
+		p.sock.close()
+		delete(p.watch(), p.ident)
+	})
+}
+
+func (p *Pinger) watch() map[uint16]*Pinger {
+	if p.dst.Port() != 0 {
+		return p.h.datagrams
+	}
+	return p.h.echoes
 }
 
 func (p *Pinger) send() {
+	if p.h.closed {
+		return
+	}
 	p.timer.Reset(p.interval)
 	if len(p.probes) == probesMax {
 		p.probes = append(p.probes[:0], p.probes[probesMax/2:]...)
@@ -129,7 +141,7 @@ func (p *Pinger) observe(dir Direction, v *packet.View) {
 		if one.sent == never {
 			one.sent = now
 		}
-	case packet.AddrFrom(p.dst.Addr()) != v.Src:
+	case packet.AddrFrom(p.dst.Addr()) != v.Src || p.dst.Port() != 0 && p.dst.Port() != v.SrcPort:
 		// Somebody else's answer is none.
 	case one.received != never:
 		p.duplicates++

@@ -210,6 +210,5 @@ func (srv *Server) echo(s *socket) {
 		srv.visit(addrPort(to))
 		// A datagram that cannot be sent is lost, as datagrams are.
 		_, _ = s.ep.Write(bytes.NewReader(b.Bytes()), tcpip.WriteOptions{To: &to})
-		srv.h.touch()
 	}
 }

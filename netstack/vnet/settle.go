@@ -5,6 +5,14 @@ import (
 	"runtime"
 	"runtime/metrics"
 	"slices"
+	"time"
+)
+
+const (
+	// idleLooksMax is how often waitIdle looks in a row before it sleeps for
+	// idleSleep.
+	idleLooksMax = 200
+	idleSleep    = 20 * time.Microsecond
 )
 
 // settle does all that can be done at this instant: posted functions, tasks
@@ -39,7 +47,8 @@ func (w *World) pendingLocked() bool {
 	return len(w.posted) > 0 || len(w.woken) > 0 || len(w.touched) > 0
 }
 
-// stirred says whether goroutines may have been woken.
+// stirred says whether goroutines may have been woken. Tasks are none, so they
+// are stepped when all events of an instant have run.
 func (w *World) stirred() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -49,11 +58,13 @@ func (w *World) stirred() bool {
 func (w *World) runPosted() bool {
 	w.mu.Lock()
 	posted := w.posted
-	w.posted = nil
+	w.posted = w.spare.posted[:0]
 	w.mu.Unlock()
 	for _, fn := range posted {
 		fn()
 	}
+	clear(posted)
+	w.spare.posted = posted
 	return len(posted) > 0
 }
 
@@ -64,11 +75,12 @@ func (w *World) serveHosts() bool {
 	for {
 		w.mu.Lock()
 		hosts := w.touched
-		w.touched = nil
+		w.touched = w.spare.touched[:0]
 		for _, h := range hosts {
 			h.touched = false
 		}
 		w.mu.Unlock()
+		w.spare.touched = hosts
 		if len(hosts) == 0 {
 			return served
 		}
@@ -84,12 +96,13 @@ func (w *World) serveHosts() bool {
 func (w *World) flush() bool {
 	w.mu.Lock()
 	devices := w.sending
-	w.sending = nil
+	w.sending = w.spare.sending[:0]
 	w.mu.Unlock()
 	slices.SortFunc(devices, func(a, b *Device) int { return cmp.Compare(a.rank(), b.rank()) })
 	for _, d := range devices {
 		d.flush()
 	}
+	w.spare.sending = devices
 	return len(devices) > 0
 }
 
@@ -102,8 +115,12 @@ func waitIdle() func() {
 	}
 	return func() {
 		// Seen twice: a goroutine on its way from one list to the other is in neither.
-		for quiet := 0; quiet < 2; {
-			runtime.Gosched()
+		for quiet, looks := 0, 1; quiet < 2; looks++ {
+			if looks%idleLooksMax == 0 {
+				time.Sleep(idleSleep) // Whom we wait for may need our processor.
+			} else {
+				runtime.Gosched()
+			}
 			metrics.Read(samples)
 			if samples[0].Value.Uint64() == 0 && samples[1].Value.Uint64() <= 1 {
 				quiet++

@@ -58,7 +58,7 @@ func (s *socket) NotifyEvent(waiter.EventMask) {
 		s.h.ready = append(s.h.ready, s)
 	}
 	s.h.mu.Unlock()
-	s.h.touch()
+	s.h.touch(false)
 }
 
 // read takes what there is, n bytes at most, and says whether more may come.
@@ -105,7 +105,7 @@ func (s *socket) end(how func()) {
 	s.closed = true
 	s.wq.EventUnregister(&s.entry)
 	how()
-	s.h.touch()
+	s.h.touch(true)
 }
 
 // Dial opens a TCP connection for a goroutine of its own, which takes part in
@@ -116,7 +116,7 @@ func (h *Host) Dial(ctx context.Context, dst netip.AddrPort) (net.Conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("host %s: dial %v: %w", h.name, dst, err)
 	}
-	return conn, nil
+	return &hostConn{conn, h}, nil
 }
 
 // Listen accepts TCP connections to an address of the host, for goroutines as
@@ -126,7 +126,42 @@ func (h *Host) Listen(at netip.AddrPort) (net.Listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("host %s: listen on %v: %w", h.name, at, err)
 	}
-	return l, nil
+	return &hostListener{l, h}, nil
+}
+
+// hostConn is a connection used by a goroutine. What it does may leave work to
+// the stack's workers, so the host is served after it.
+type hostConn struct {
+	net.Conn
+	h *Host
+}
+
+func (c *hostConn) Read(b []byte) (int, error) {
+	defer c.h.touch(true)
+	return c.Conn.Read(b)
+}
+
+func (c *hostConn) Write(b []byte) (int, error) {
+	defer c.h.touch(true)
+	return c.Conn.Write(b)
+}
+
+func (c *hostConn) Close() error {
+	defer c.h.touch(true)
+	return c.Conn.Close()
+}
+
+type hostListener struct {
+	net.Listener
+	h *Host
+}
+
+func (l *hostListener) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return &hostConn{conn, l.h}, nil
 }
 
 func fullAddr(a netip.AddrPort) tcpip.FullAddress {

@@ -47,9 +47,7 @@ func (w *World) AddTask(name string, t Task) *Handle {
 	h.pumper, _ = t.(Pumper)
 	h.deadline = h.clock.newTimer(h.Wake)
 	if h.pumper != nil {
-		w.mu.Lock()
-		h.clock.fired = h.activate
-		w.mu.Unlock()
+		h.clock.tasks = append(h.clock.tasks, h)
 	}
 	w.tasks = append(w.tasks, h)
 	h.Wake()
@@ -79,10 +77,8 @@ func (h *Handle) Remove() {
 		return
 	}
 	h.removed = true
-	if h.pumper != nil {
-		h.clock.fired = nil
-	}
-	h.w.tasks = slices.DeleteFunc(slices.Clone(h.w.tasks), func(other *Handle) bool { return other == h })
+	h.clock.tasks = without(h.clock.tasks, h)
+	h.w.tasks = without(h.w.tasks, h)
 }
 
 // activate has the task's workers pumped.
@@ -98,7 +94,7 @@ func (h *Handle) activate() {
 func (w *World) stepTasks() bool {
 	w.mu.Lock()
 	woken := w.woken
-	w.woken = nil
+	w.woken = w.spare.woken[:0]
 	for _, h := range woken {
 		h.woken = false
 	}
@@ -107,8 +103,9 @@ func (w *World) stepTasks() bool {
 	for _, h := range woken {
 		h.step()
 	}
+	w.spare.woken = woken
 	active := w.active
-	w.active = nil
+	w.active = w.spare.active[:0]
 	slices.SortFunc(active, byName)
 	for _, h := range active {
 		h.active = false
@@ -116,6 +113,7 @@ func (w *World) stepTasks() bool {
 			h.pumper.Pump()
 		}
 	}
+	w.spare.active = active
 	return len(woken) > 0 || len(active) > 0
 }
 
@@ -136,6 +134,12 @@ func (h *Handle) step() {
 	if h.pumper != nil {
 		h.activate()
 	}
+}
+
+// without returns a copy of list that lacks one of its elements; who walks the
+// list at this moment is not disturbed.
+func without[T comparable](list []T, one T) []T {
+	return slices.DeleteFunc(slices.Clone(list), func(other T) bool { return other == one })
 }
 
 func byName(a, b *Handle) int {

@@ -2,7 +2,6 @@ package vnet
 
 import (
 	"errors"
-	"fmt"
 	"sync"
 	"time"
 )
@@ -10,17 +9,8 @@ import (
 // ErrStopped says that a run ended because [World.Stop] was called.
 var ErrStopped = errors.New("vnet: stopped")
 
-const (
-	// realTimeSlack is how early an event may run by the wall clock. It lets
-	// what belongs together, such as the hops of one frame, run in one go.
-	realTimeSlack = 500 * time.Microsecond
-	// settleRoundsMax bounds what can happen at one instant. Beyond it somebody
-	// is talking to himself without taking time, which is a mistake in a node,
-	// a loop of switches without delay, or a task whose deadline never moves on.
-	settleRoundsMax = 1_000_000
-	// forever is later than any event, in nanoseconds since the start.
-	forever = int64(1)<<62 - 1
-)
+// forever is later than any event, in nanoseconds since the start.
+const forever = int64(1)<<62 - 1
 
 // Config is what a world is made from.
 type Config struct {
@@ -67,6 +57,12 @@ type World struct {
 	stopped bool
 
 	// Owned by the goroutine that runs the world.
+	spare struct { // the lists of the same names as they were used last, for their memory
+		posted        []func()
+		woken, active []*Handle
+		sending       []*Device
+		touched       []*Host
+	}
 	root     *Clock
 	running  bool
 	closed   bool
@@ -175,242 +171,6 @@ func (w *World) Stop() {
 	defer w.mu.Unlock()
 	w.stopped = true
 	w.signalLocked()
-}
-
-// Run lets the world live up to and including the instant until; the zero time
-// stands for ever.
-func (w *World) Run(until time.Time) error {
-	limit := forever
-	if !until.IsZero() {
-		limit = int64(until.Sub(w.cfg.Start))
-	}
-	_, err := w.run(limit, nil)
-	return err
-}
-
-// RunFor lets the world live for d.
-func (w *World) RunFor(d time.Duration) error { return w.Run(w.Now().Add(d)) }
-
-// RunUntil lets the world live until cond holds, for limit at most, and says
-// whether it came to hold. It asks whenever the world has come to rest at an
-// instant.
-func (w *World) RunUntil(cond func() bool, limit time.Duration) bool {
-	held, err := w.run(int64(w.Now().Add(limit).Sub(w.cfg.Start)), cond)
-	return held && err == nil
-}
-
-// Settle does all that can be done without time passing.
-func (w *World) Settle() {
-	w.enter()
-	defer w.leave()
-	w.settle()
-}
-
-func (w *World) run(limit int64, cond func() bool) (held bool, err error) {
-	w.enter()
-	defer w.leave()
-	instant, rounds := int64(-1), 0
-	for {
-		w.settle()
-		if w.takeStop() {
-			return false, ErrStopped
-		}
-		if cond != nil && cond() {
-			return true, nil
-		}
-		at, due := w.next(limit)
-		if !w.sleep(at) {
-			continue
-		}
-		if !due {
-			w.advance(limit)
-			return false, nil
-		}
-		if at != instant {
-			instant, rounds = at, 0
-		} else if rounds++; rounds > settleRoundsMax {
-			panic(fmt.Sprintf("vnet: the world does not come to rest at %v", w.Now()))
-		}
-		w.advance(at)
-		w.fire(at)
-	}
-}
-
-// enter marks the world as being worked on; it is not to be entered twice.
-func (w *World) enter() {
-	if w.running {
-		panic("vnet: a world cannot be run from within")
-	}
-	if w.closed {
-		panic("vnet: the world is closed")
-	}
-	w.running = true
-	w.rouse()
-}
-
-func (w *World) leave() {
-	w.running = false
-	w.rest()
-}
-
-func (w *World) rouse() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.nowLocked()
-	w.atRest = false
-}
-
-func (w *World) rest() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.atRest = true
-}
-
-func (w *World) takeStop() bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	stopped := w.stopped
-	w.stopped = false
-	return stopped
-}
-
-// next is the instant of the next event, or limit where none is due by then.
-func (w *World) next(limit int64) (at int64, due bool) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if len(w.heap) == 0 || w.heap[0].at > limit {
-		return limit, false
-	}
-	return w.heap[0].at, true
-}
-
-func (w *World) advance(at int64) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.now = max(w.now, at)
-}
-
-// sleep waits for the instant at to come; false says that something came in
-// before. In virtual time there is nothing to wait for.
-func (w *World) sleep(at int64) bool {
-	if !w.paced {
-		return true
-	}
-	ahead := time.Duration(at) - time.Since(w.base)
-	w.stats.LateMax = max(w.stats.LateMax, -ahead)
-	if w.cfg.RealTime {
-		ahead -= realTimeSlack
-	}
-	if ahead <= 0 {
-		return true
-	}
-	w.mu.Lock()
-	if w.pendingLocked() || len(w.sending) > 0 || w.stopped {
-		w.mu.Unlock()
-		return false
-	}
-	w.atRest = true
-	w.mu.Unlock()
-
-	w.timer.Reset(ahead)
-	due := true
-	select {
-	case <-w.timer.C:
-	case <-w.wake:
-		due = false
-		w.timer.Stop()
-	}
-	w.rouse()
-	return due
-}
-
-// fire runs the events due by the instant at, each once.
-func (w *World) fire(at int64) {
-	for {
-		e := w.pop(at)
-		if e == nil {
-			return
-		}
-		w.stats.Events++
-		if e.jack != nil {
-			w.arrive(e)
-		} else {
-			e.fn()
-		}
-		if w.wait != nil && w.stirred() {
-			w.settle() // Goroutines woken one by one run in a fixed order.
-		}
-	}
-}
-
-func (w *World) pop(at int64) *event {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if len(w.heap) == 0 || w.heap[0].at > at {
-		return nil
-	}
-	e := w.heap[0]
-	w.heap.remove(e)
-	return e
-}
-
-// arrive lets a frame that was on a cable come out of it.
-func (w *World) arrive(e *event) {
-	j, epoch, data, toSwitch := e.jack, e.epoch, e.data, e.toSwitch
-	*e = event{slot: slotNone}
-	w.mu.Lock()
-	w.free = append(w.free, e)
-	w.mu.Unlock()
-	switch {
-	case epoch != j.epoch:
-		j.stats.NoLink++ // The cable was pulled while the frame was in it.
-	case toSwitch:
-		j.sw.forward(j, data)
-	default:
-		j.deliver(data)
-	}
-}
-
-// carry puts a frame on j's cable, to come out at the instant at.
-func (w *World) carry(j *Jack, at int64, data []byte, toSwitch bool) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	var e *event
-	if n := len(w.free); n > 0 {
-		e, w.free = w.free[n-1], w.free[:n-1]
-	} else {
-		e = &event{slot: slotNone}
-	}
-	e.jack, e.epoch, e.data, e.toSwitch = j, j.epoch, data, toSwitch
-	w.scheduleLocked(e, at)
-}
-
-func (w *World) scheduleLocked(e *event, at int64) {
-	w.seq++
-	e.at, e.seq = max(at, w.now), w.seq
-	w.heap.push(e)
-	if e.slot == 0 {
-		w.signalLocked() // The world may be asleep until something later.
-	}
-}
-
-func (w *World) cancelLocked(e *event) bool {
-	if e.slot == slotNone {
-		return false
-	}
-	w.heap.remove(e)
-	return true
-}
-
-// signalLocked wakes the world if it sleeps.
-func (w *World) signalLocked() {
-	if !w.atRest {
-		return
-	}
-	select {
-	case w.wake <- struct{}{}:
-	default:
-	}
 }
 
 // Close takes the world down: tasks are removed, hosts closed. It returns when
