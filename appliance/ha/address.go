@@ -59,9 +59,25 @@ func (h *HA) probe(now time.Time, iface uint16) {
 	if i == nil || i.Layer3 {
 		return
 	}
+	for _, p := range ownAddresses(i) {
+		delete(h.own, p.Addr())
+	}
 	acts := h.env.Neigh.SetOwn(now, iface, nil, nil)
 	acts = h.env.Neigh.SetOwn(now, iface, h.answered(i), acts)
 	h.env.Router.NeighActions(now, acts)
+}
+
+// probing says whether it is still open who has one of an interface's own
+// addresses.
+func (h *HA) probing(iface uint16) bool {
+	i := h.iface(iface)
+	if i == nil || i.Layer3 {
+		return false
+	}
+	return slices.ContainsFunc(ownAddresses(i), func(p netip.Prefix) bool {
+		_, known := h.own[p.Addr()]
+		return !known
+	})
 }
 
 // answered is what the neighbour machine answers for on an interface.
@@ -163,6 +179,7 @@ func (h *HA) neighEvent(now time.Time, a *neigh.Action) {
 		if was.usable != a.OK {
 			h.applyAddresses(now)
 		}
+		h.runnable(now, a.Port)
 	case neigh.Conflict:
 		h.alarm(now, "conflict:"+a.Addr.String(), status.SeverityError, "interface", fmt.Sprintf(
 			"%s claims %v on %s, which is this node's", a.MAC, a.Addr, name))

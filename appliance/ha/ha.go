@@ -232,10 +232,20 @@ func (h *HA) SetLink(now time.Time, iface uint16, up bool) {
 	h.log(now, "info", fmt.Sprintf("link of %s is %s", h.ifaceName(iface), word), map[string]string{"interface": h.ifaceName(iface), "link": word})
 	if up {
 		h.probe(now, iface)
-	} else {
-		h.env.Router.LinkDown(iface)
+		h.runnable(now, iface)
+		return
 	}
-	h.perform(now, h.group.SetLink(now, iface, up, h.acts[:0]))
+	h.env.Router.LinkDown(iface)
+	h.perform(now, h.group.SetLink(now, iface, false, h.acts[:0]))
+}
+
+// runnable lets the vhids of an interface run once it can be used: its link is
+// up and it is known which of its own addresses are free. A node that became
+// master before that could not ask for its neighbours.
+func (h *HA) runnable(now time.Time, iface uint16) {
+	if h.links[iface] && !h.probing(iface) {
+		h.perform(now, h.group.SetLink(now, iface, true, h.acts[:0]))
+	}
 }
 
 // SetEnabled switches CARP on or off until the next restart.

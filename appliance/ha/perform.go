@@ -147,8 +147,12 @@ func (h *HA) tell(now time.Time, changed []carp.Action) {
 	}
 }
 
-// lastWord says who spoke before a transition and how long ago.
+// lastWord says whom a transition has to do with and, where it is about
+// silence, for how long.
 func (h *HA) lastWord(now time.Time, a *carp.Action) string {
+	if a.Reason != carp.ReasonTimedOut {
+		return fmt.Sprintf(" (%v)", a.Peer)
+	}
 	for _, s := range h.group.Scan(a.Iface, time.Time{}) {
 		if s.VHID == a.VHID && s.Source == a.Peer {
 			return fmt.Sprintf(" (last advert of %v %d ms ago)", a.Peer, now.Sub(s.Last).Milliseconds())

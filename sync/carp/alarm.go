@@ -175,7 +175,8 @@ func (g *Group) compareSettings(now time.Time, v *vhost, p *Packet, adv Advert, 
 	return acts
 }
 
-// noteFlap remembers that mastership of v was won or lost just now.
+// noteFlap remembers that v was taken from a master that fell silent. Only
+// that may mean that adverts get lost; changes that somebody asked for do not.
 func (g *Group) noteFlap(now time.Time, v *vhost, acts []Action) []Action {
 	copy(v.flaps[:], v.flaps[1:])
 	v.flaps[flapsMax-1] = now
@@ -259,7 +260,7 @@ func (v *vhost) explain(e evidence) string {
 		return fmt.Sprintf("%v advertises vhid %s with advbase %d, here it is %d: it must be equal on all nodes",
 			e.source, name, e.base, v.cfg.Base)
 	case AlarmFlapping:
-		return fmt.Sprintf("mastership of vhid %s changed %d times in short order: if the network is too slow for the timer, "+
+		return fmt.Sprintf("the master of vhid %s fell silent %d times in short order: if the network is too slow for the timer, "+
 			"raise advbase one second at a time, on all nodes alike", name, flapsMax)
 	}
 	return e.kind.String()

@@ -232,7 +232,7 @@ func (g *Group) removeMissing(now time.Time, cfg Config, acts []Action) []Action
 func (g *Group) applyVHID(now time.Time, vc VHID, acts []Action) []Action {
 	vc.Addresses = slices.Clone(vc.Addresses)
 	mc := MachineConfig{
-		Base: vc.Base, Skew: vc.Skew, Preempt: g.cfg.Preempt, DemoteByte: g.cfg.DemoteByte,
+		Base: vc.Base, Skew: vc.Skew, Preempt: g.cfg.Preempt, DemoteByte: g.cfg.DemoteByte, Together: true,
 		IPv4: slices.ContainsFunc(vc.Addresses, netip.Addr.Is4),
 		IPv6: slices.ContainsFunc(vc.Addresses, netip.Addr.Is6),
 	}

@@ -409,8 +409,10 @@ func TestDisabledIsShownAndSaysFarewell(t *testing.T) {
 
 func TestFlappingIsNamed(t *testing.T) {
 	g := upGroup(t, soloConfig())
-	for range 3 {
-		g.Tick(g.Deadline(), nil)
+	for range flapsMax {
+		for g.Snapshot().VHIDs[0].State != "MASTER" {
+			g.Tick(g.Deadline(), nil)
+		}
 		now := g.Snapshot().VHIDs[0].LastTransition
 		g.Receive(now.Add(time.Second), advertPacket(soloConfig().key(), 1, 0, 9, peerAddr), nil)
 	}

@@ -27,6 +27,9 @@ type MachineConfig struct {
 	Preempt    bool  // as a backup, take over from a slower master at once
 	DemoteByte bool  // OpenBSD's rules: heed and send the demotion byte
 	IPv4, IPv6 bool  // the families in which the vhid has addresses
+	// Together: a backup that could take over from a healthy master waits for
+	// [Machine.TakeTogether], so that all vhids of a node come back at once.
+	Together bool
 }
 
 // masterDown is how long a backup waits for an advert: FreeBSD adds the
@@ -54,6 +57,10 @@ type Machine struct {
 	advert      time.Time // next advert, as master
 	watch       [2]watch  // as backup, by family
 	hastenUntil time.Time
+
+	settled   bool       // as backup: an advert was heard since it or its demotion began
+	wants     bool       // ... and it would have preempted
+	wantsFrom netip.Addr // the master then
 }
 
 // NewMachine returns a machine that waits for [Machine.SetRunnable]. Base 0 is
@@ -150,12 +157,33 @@ func (m *Machine) Receive(now time.Time, adv Advert, from netip.Addr, family Fam
 		for i := range m.watch {
 			m.heard(now, i, adv.Interval()) // its adverts of the other family are due as well
 		}
+		m.settled = true
+	case m.state == Backup && reason == ReasonPreempt && m.cfg.Together && !isDemoted(adv):
+		m.heard(now, familyIndex(family), adv.Interval())
+		m.settled, m.wants, m.wantsFrom = true, true, from
 	case m.state == Backup && reason != "":
 		acts = m.master(now, reason, from, acts)
 	case m.state == Backup:
 		m.heard(now, familyIndex(family), adv.Interval())
+		m.settled, m.wants = true, false
 	}
 	return acts
+}
+
+// isDemoted says whether an advert's sender says that it is a worse master
+// than usual: its vhids are to be taken at once, one by one.
+func isDemoted(adv Advert) bool { return adv.Skew() >= SkewDemoted || adv.Demote() > 0 }
+
+// Settled says whether the machine knows where it stands: it is no backup, or
+// it has heard a master.
+func (m *Machine) Settled() bool { return m.state != Backup || m.settled }
+
+// TakeTogether takes over, if the machine waits to do so.
+func (m *Machine) TakeTogether(now time.Time, acts []Action) []Action {
+	if m.state != Backup || !m.wants {
+		return acts
+	}
+	return m.master(now, ReasonPreempt, m.wantsFrom, acts)
 }
 
 // compareFreeBSD says why the advert changes our state; "" if it does not.
@@ -218,6 +246,7 @@ func (m *Machine) SetDemotion(now time.Time, amount int, acts []Action) []Action
 		return acts
 	}
 	m.demotion = amount
+	m.settled, m.wants = false, false // what was heard is to be weighed anew
 	return m.sayNow(now, acts)
 }
 
@@ -329,6 +358,7 @@ func (m *Machine) backup(now time.Time) {
 }
 
 func (m *Machine) stop() {
+	m.settled, m.wants = false, false
 	m.advert, m.hastenUntil = time.Time{}, time.Time{}
 	for i := range m.watch {
 		w := &m.watch[i]

@@ -83,6 +83,9 @@ func (g *Group) changed(now time.Time, v *vhost, n int, acts []Action) []Action 
 	v.state = v.machine.State()
 	v.reason, v.lastTransition = act.Reason, now
 	v.transitions++
+	if act.Kind == BecomeMaster && !act.Peer.IsValid() {
+		act.Peer = v.peer // who has fallen silent
+	}
 	v.peer = act.Peer
 	switch {
 	case act.Kind == BecomeMaster:
@@ -92,7 +95,7 @@ func (g *Group) changed(now time.Time, v *vhost, n int, acts []Action) []Action 
 		v.drainUntil = drainEnd(now, act.Reason)
 		act.Drain = !v.drainUntil.IsZero()
 	}
-	if was == Master || act.Kind == BecomeMaster {
+	if act.Reason == ReasonTimedOut || act.Reason == ReasonWillTimeOut {
 		acts = g.noteFlap(now, v, acts)
 	}
 	return acts
@@ -119,11 +122,30 @@ func (v *vhost) heardSuccessor(now time.Time) {
 
 // finish ends every call: what the vhids' states together mean.
 func (g *Group) finish(now time.Time, acts []Action) []Action {
+	acts = g.takeTogether(now, acts)
 	role := g.roleNow()
 	acts = g.watchMixed(now, role, acts)
 	if role != g.role {
 		g.role = role
 		acts = append(acts, Action{Kind: RoleChanged, Role: role})
+	}
+	return acts
+}
+
+// takeTogether lets the backups that could preempt healthy masters do so, once
+// every backup knows where it stands. A node that comes back would otherwise
+// take its vhids one by one, as their adverts happen to arrive, and for up to
+// an advert's interval what comes in by one of its addresses could not leave
+// by the other. One that hears nothing at all settles by its own timer.
+func (g *Group) takeTogether(now time.Time, acts []Action) []Action {
+	for _, v := range g.vhosts {
+		if !v.machine.Settled() {
+			return acts
+		}
+	}
+	for _, v := range g.vhosts {
+		n := len(acts)
+		acts = g.did(now, v, n, v.machine.TakeTogether(now, acts))
 	}
 	return acts
 }
