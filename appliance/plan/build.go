@@ -1,7 +1,6 @@
 package plan
 
 import (
-	"cmp"
 	"fmt"
 	"hash/fnv"
 	"net/netip"
@@ -196,7 +195,10 @@ func keyOf(id string) uint64 {
 
 // Norms lists the normalisation of each interface by its number.
 func (p *Plan) Norms() []norm.Policy {
-	top := slices.MaxFunc(p.Interfaces, func(a, b Interface) int { return cmp.Compare(a.Index, b.Index) }).Index
+	top := uint16(0)
+	for _, i := range p.Interfaces {
+		top = max(top, i.Index)
+	}
 	out := make([]norm.Policy, top+1)
 	for _, i := range p.Interfaces {
 		out[i.Index] = i.Norm

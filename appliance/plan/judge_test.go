@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"fmt"
 	"net/netip"
 	"strings"
 	"testing"
@@ -137,9 +138,8 @@ func TestTranslationsAndRoutesOfAPacket(t *testing.T) {
 	}
 }
 
-// TestAssertsThatFailSayWhy holds each way in which an assertion can fail.
-func TestAssertsThatFailSayWhy(t *testing.T) {
-	const base = `
+// assertBase is a node that assertions are made about.
+const assertBase = `
 [system]
 hostname = "fw"
 [interfaces.wan]
@@ -167,7 +167,6 @@ password = "lab-only"
 id = "out"
 interface = "lan"
 action = "pass"
-source = "lan:net"
 description = "LAN out"
 [[rules]]
 id = "no-mail"
@@ -176,74 +175,29 @@ action = "reject"
 protocol = "tcp"
 destination_port = "smtp"
 `
-	tests := []struct{ name, text, want string }{
-		{"holds", `from = "lan:192.168.1.50"
-to = "tcp 192.0.2.1:443"
-expect = "pass"
-nat_source = "198.51.100.200"
-nat_destination = "none"
-out_interface = "wan"`, ""},
-		{"holds for the node", `from = "self"
-to = "udp 192.0.2.1:53"
-expect = "pass"
-nat_source = "none"
-out_interface = "wan"`, ""},
-		{"holds on a backup", `from = "lan:192.168.1.50"
-to = "tcp 192.0.2.1:443"
-expect = "block"
-role = "backup"`, ""},
-		{"holds for a VIP", `from = "lan:192.168.1.50"
-to = "udp 192.168.1.1:53"
-expect = "pass"
-out_interface = "self"`, ""},
-		{"holds for ping", `from = "lan:192.168.1.50"
-to = "icmp 192.0.2.1"
-expect = "pass"
-nat_source = "198.51.100.200"`, ""},
-		{"reject", `from = "wan:192.0.2.1"
-to = "tcp 198.51.100.201:25"
-expect = "reject"`, ""},
-		{"blocked by default", `from = "wan:192.0.2.1"
-to = "tcp 198.51.100.201:443"
-expect = "pass"`, "does not pass: no rule passes it"},
-		{"stopped by a rule", `from = "wan:192.0.2.1"
-to = "tcp 198.51.100.201:25"
-expect = "block"`, "does not block: rule no-mail stops it"},
-		{"passed by a rule", `from = "lan:192.168.1.50"
-to = "tcp 192.0.2.1:443"
-expect = "block"`, "does not block: rule out (LAN out) passes it"},
-		{"another source", `from = "lan:192.168.1.50"
-to = "tcp 192.0.2.1:443"
-expect = "pass"
-nat_source = "198.51.100.201"`, "the source becomes 198.51.100.200"},
-		{"no translation", `from = "lan:192.168.1.50"
-to = "tcp 192.0.2.1:443"
-expect = "pass"
-nat_destination = "192.168.1.9"`, "the destination is not translated"},
-		{"a translation", `from = "lan:192.168.1.50"
-to = "tcp 192.0.2.1:443"
-expect = "pass"
-nat_source = "none"`, "the source becomes 198.51.100.200"},
-		{"another way out", `from = "lan:192.168.1.50"
-to = "tcp 192.0.2.1:443"
-expect = "pass"
-out_interface = "lan"`, "the packet leaves by wan"},
-		{"a VIP not held", `from = "lan:192.168.1.50"
-to = "tcp 192.0.2.1:443"
-expect = "pass"
-role = "backup"`, "vip-not-held"},
-		{"no route", `from = "lan:192.168.1.50"
-to = "tcp [2001:db8::1]:443"
-expect = "pass"`, ""},
+
+func TestAssertsHoldOrSayWhyNot(t *testing.T) {
+	const lan, wan = "lan:192.168.1.50", "wan:192.0.2.1"
+	tests := []struct{ name, from, to, expect, more, want string }{
+		{"holds", lan, "tcp 192.0.2.1:443", "pass", "nat_source = '198.51.100.200'\nnat_destination = 'none'\nout_interface = 'wan'", ""},
+		{"holds for the node", "self", "udp 192.0.2.1:53", "pass", "nat_source = 'none'\nout_interface = 'wan'", ""},
+		{"holds on a backup", lan, "tcp 192.0.2.1:443", "block", "role = 'backup'", ""},
+		{"holds for a VIP", lan, "udp 192.168.1.1:53", "pass", "out_interface = 'self'", ""},
+		{"holds for ping", lan, "icmp 192.0.2.1", "pass", "nat_source = '198.51.100.200'", ""},
+		{"holds for reject", wan, "tcp 198.51.100.201:25", "reject", "", ""},
+		{"blocked by default", wan, "tcp 198.51.100.201:443", "pass", "", "does not pass: no rule passes it"},
+		{"stopped by a rule", wan, "tcp 198.51.100.201:25", "block", "", "does not block: rule no-mail stops it"},
+		{"passed by a rule", lan, "tcp 192.0.2.1:443", "block", "", "does not block: rule out (LAN out) passes it"},
+		{"another source", lan, "tcp 192.0.2.1:443", "pass", "nat_source = '198.51.100.201'", "the source becomes 198.51.100.200"},
+		{"no translation", lan, "tcp 192.0.2.1:443", "pass", "nat_destination = '192.168.1.9'", "the destination is not translated"},
+		{"a translation", lan, "tcp 192.0.2.1:443", "pass", "nat_source = 'none'", "the source becomes 198.51.100.200"},
+		{"another way out", lan, "tcp 192.0.2.1:443", "pass", "out_interface = 'lan'", "the packet leaves by wan"},
+		{"a VIP not held", lan, "tcp 192.0.2.1:443", "pass", "role = 'backup'", "vip-not-held"},
+		{"no route", "lan:2001:db8:5::1", "tcp [2001:db8::1]:443", "pass", "", "there is no route to 2001:db8::1"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			text := base + "[[assert]]\n" + tt.text + "\n"
-			if tt.name == "no route" {
-				text = strings.Replace(text, "192.168.1.50\"\nto = \"tcp [2001", "2001:db8:5::1\"\nto = \"tcp [2001", 1)
-				text = strings.Replace(text, `source = "lan:net"`, `source = "any"`, 1)
-				tt.want = "there is no route to 2001:db8::1"
-			}
+			text := fmt.Sprintf("%s[[assert]]\nfrom = %q\nto = %q\nexpect = %q\n%s\n", assertBase, tt.from, tt.to, tt.expect, tt.more)
 			p, problems := Build(parse(t, textConfig(text)))
 			switch {
 			case tt.want == "" && len(problems) > 0:
