@@ -23,6 +23,7 @@ type builder struct {
 	numbers  map[string]uint16         // of enabled interfaces
 	aliases  map[string]rule.AddrMatch // worked out already
 	ids      map[string]bool           // taken by rules and translations
+	same     map[string]int            // how many more entries do the same as an earlier one
 
 	rules []rule.Rule
 	keys  []string // of rule i in the document; "" for automatic ones
@@ -35,7 +36,7 @@ type builder struct {
 func Build(doc *config.Document) (*Plan, []config.Problem) {
 	b := &builder{
 		doc: doc, plan: &Plan{Doc: doc, HostID: doc.HA.HostID, PassForward: map[string]bool{}},
-		numbers: map[string]uint16{}, aliases: map[string]rule.AddrMatch{}, ids: map[string]bool{},
+		numbers: map[string]uint16{}, aliases: map[string]rule.AddrMatch{}, ids: map[string]bool{}, same: map[string]int{},
 	}
 	b.interfaces()
 	b.virtual()

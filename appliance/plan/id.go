@@ -37,8 +37,9 @@ func (b *builder) id(given, kind string, words ...string) string {
 	h.Write([]byte(strings.Join(words, "\x00")))
 	base := fmt.Sprintf("%s-%08x", kind, h.Sum32())
 	id := base
-	for n := 2; b.ids[id]; n++ {
-		id = fmt.Sprintf("%s-%d", base, n)
+	for b.ids[id] {
+		b.same[base]++
+		id = fmt.Sprintf("%s-%d", base, b.same[base]+1)
 	}
 	b.ids[id] = true
 	return id
