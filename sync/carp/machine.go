@@ -158,7 +158,7 @@ func (m *Machine) Receive(now time.Time, adv Advert, from netip.Addr, family Fam
 			m.heard(now, i, adv.Interval()) // its adverts of the other family are due as well
 		}
 		m.settled = true
-	case m.state == Backup && reason == ReasonPreempt && m.cfg.Together && !isDemoted(adv):
+	case m.state == Backup && reason == ReasonPreempt && m.cfg.Together && !m.isDemoted(adv):
 		m.heard(now, familyIndex(family), adv.Interval())
 		m.settled, m.wants, m.wantsFrom = true, true, from
 	case m.state == Backup && reason != "":
@@ -172,7 +172,9 @@ func (m *Machine) Receive(now time.Time, adv Advert, from netip.Addr, family Fam
 
 // isDemoted says whether an advert's sender says that it is a worse master
 // than usual: its vhids are to be taken at once, one by one.
-func isDemoted(adv Advert) bool { return adv.Skew() >= SkewDemoted || adv.Demote() > 0 }
+func (m *Machine) isDemoted(adv Advert) bool {
+	return adv.Skew() >= SkewDemoted || m.cfg.DemoteByte && adv.Demote() > 0
+}
 
 // Settled says whether the machine knows where it stands: it is no backup, or
 // it has heard a master.

@@ -156,7 +156,7 @@ func (g *Group) receiveVerified(now time.Time, v *vhost, p *Packet, adv Advert, 
 			kind: AlarmSecondMaster, source: p.Src, need: 3,
 			after: v.machine.MasterDown(), hold: 3 * max(adv.Interval(), time.Second),
 		}, acts)
-	case was == Backup && v.state == Master && g.isDemoted(adv):
+	case was == Backup && v.state == Master && v.machine.isDemoted(adv):
 		g.hasten(now, v)
 	}
 	if v.state == Backup {
@@ -175,10 +175,6 @@ func (g *Group) hasten(now time.Time, taken *vhost) {
 			v.machine.Hasten(now, now.Add(v.machine.MasterDown()))
 		}
 	}
-}
-
-func (g *Group) isDemoted(adv Advert) bool {
-	return adv.Skew() >= SkewDemoted || g.cfg.DemoteByte && adv.Demote() > 0
 }
 
 // judgeReplay: where all speakers are appliances, nobody but us may use our
