@@ -30,6 +30,8 @@ type Cable struct {
 	Rate       int64 // bits per second; zero for no limit
 	QueueBytes int   // that wait for Rate, beyond which frames are lost; zero for 256 KiB
 
+	MTU int // layer-3 bytes of the longest frame that passes; zero for no limit
+
 	// One-way cuts, seen from the station: nothing it sends arrives, nothing
 	// arrives at it. The link stays up.
 	TxDown, RxDown bool
@@ -58,6 +60,10 @@ type arrival struct {
 func (l *lane) carry(now int64, c *Cable, data []byte, stats *JackStats) []arrival {
 	if l.down || c.Loss > 0 && happens(l.stream(&l.loss, "loss"), c.Loss) {
 		stats.Lost++
+		return nil
+	}
+	if c.MTU > 0 && len(data) > c.MTU+frameSlack {
+		stats.TooLong++
 		return nil
 	}
 	at := now

@@ -13,6 +13,9 @@
 //     time never passes an event that has not run, so a stall of the process
 //     makes the world late but never changes the order of things in it.
 //
+// What nodes and hosts compute takes no time of the world, in real time neither:
+// a latency measured here is that of the cables.
+//
 // Sending a frame only queues it. When all that can run at an instant has run,
 // the world takes the queued frames in a fixed order of their jacks, draws the
 // cables' faults from seeded streams, and makes each arrival an event. So equal

@@ -408,6 +408,38 @@ func TestHostsInRealTime(t *testing.T) {
 	}
 }
 
+func TestServerLetsGoOfClientsThatVanish(t *testing.T) {
+	p := newPair(t, Config{}, Cable{Delay: time.Millisecond})
+	srv := must[*Server](t)(p.server.ServeHTTP(80))
+	con := p.client.Connector(netip.AddrPortFrom(server4, 80), time.Hour)
+	p.RunUntil(func() bool { return srv.Total() == 1 }, time.Second)
+	p.client.Device().Jack().Pull()
+	p.run(t, requestTimeout)
+	if len(srv.conns) != 0 {
+		t.Errorf("%d connections open", len(srv.conns))
+	}
+	if r := con.Report(time.Time{}, time.Time{}); r.Failures[0].Outcome != TimedOut {
+		t.Errorf("report %+v", r)
+	}
+}
+
+func TestServersAndPortsAreFreedByClose(t *testing.T) {
+	p := newPair(t, Config{}, Cable{Delay: time.Millisecond})
+	for range 2 {
+		srv := must[*Server](t)(p.server.EchoTCP(7))
+		if _, err := p.server.EchoTCP(7); err == nil {
+			t.Error("two servers on one port")
+		}
+		con := p.client.Connector(netip.AddrPortFrom(server4, 7), time.Hour)
+		p.run(t, time.Second)
+		srv.Close()
+		p.run(t, time.Second)
+		if r := con.Report(time.Time{}, time.Time{}); r.Failed != 1 || r.Failures[0].Outcome != Refused {
+			t.Errorf("report %+v", r)
+		}
+	}
+}
+
 func TestClosedHostIsSilent(t *testing.T) {
 	p := newPair(t, Config{}, Cable{})
 	ping := must[*Pinger](t)(p.client.Pinger(server4, 100*time.Millisecond))

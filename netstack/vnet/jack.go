@@ -48,18 +48,20 @@ type Jack struct {
 	stats     JackStats
 }
 
-// JackStats counts frames of a jack. All but the first three are lost, or
-// harmed, on its cable in either direction.
+// JackStats counts frames of a jack, in both directions where it does not say.
 type JackStats struct {
-	Sent       uint64 // by the station
-	Received   uint64 // by the station
-	Held       uint64 // not forwarded by the switch since the link came up just before
-	NoLink     uint64 // the cable was out, or one end had no power
-	Lost       uint64 // by the cable's loss, or a one-way cut
-	QueueFull  uint64
-	Duplicated uint64
-	Reordered  uint64
-	Corrupted  uint64
+	Sent     uint64 // by the station
+	Received uint64 // by the station
+
+	// Lost on the way.
+	NoLink    uint64 // the cable was out, or one end had no power
+	Held      uint64 // the link had come up just before, see Switch.SetHold
+	Lost      uint64 // by the cable's loss, or a one-way cut
+	TooLong   uint64 // for the cable's MTU
+	QueueFull uint64 // beyond what may wait for the cable's rate
+
+	// Harmed on the way.
+	Duplicated, Reordered, Corrupted uint64
 }
 
 // Name is the jack's name on its switch.

@@ -21,15 +21,18 @@ const (
 	// serverConnsMax is how many connections are served at a time.
 	serverConnsMax = 4096
 	listenBacklog  = 256
+	// requestTimeout is how long ServeHTTP keeps a connection open.
+	requestTimeout = 30 * time.Second
 )
 
 // Server is a small server on a host, for both families. It remembers who came.
 type Server struct {
-	h      *Host
-	sock   *socket
-	conns  map[*served]bool
-	visits []Visit
-	total  uint64
+	h       *Host
+	sock    *socket
+	timeout time.Duration // of a connection; zero for none
+	conns   map[*served]bool
+	visits  []Visit
+	total   uint64
 }
 
 // Visit is a connection that a server accepted, or a datagram that it answered.
@@ -41,20 +44,21 @@ type Visit struct {
 // served is one open connection of a server. What it reads goes to answer,
 // which says what to send and whether that is all.
 type served struct {
-	server *Server
-	sock   *socket
-	client netip.AddrPort
-	in     []byte
-	out    []byte
-	last   bool // close when out is sent
-	answer func(c *served, eof bool)
+	server   *Server
+	sock     *socket
+	deadline Timer // nil for none
+	client   netip.AddrPort
+	in       []byte
+	out      []byte
+	last     bool // close when out is sent
+	answer   func(c *served, eof bool)
 }
 
 // ServeHTTP answers each HTTP request to the port with the client's address as
 // seen here, "198.51.100.7:50000" and a newline, and closes the connection.
 // The host must have TCP.
 func (h *Host) ServeHTTP(port uint16) (*Server, error) {
-	return h.serveTCP(port, func(c *served, eof bool) {
+	return h.serveTCP(port, requestTimeout, func(c *served, eof bool) {
 		switch {
 		case bytes.Contains(c.in, []byte("\r\n\r\n")):
 			body := c.client.String() + "\n"
@@ -69,13 +73,13 @@ func (h *Host) ServeHTTP(port uint16) (*Server, error) {
 // EchoTCP sends back what it gets on each connection to the port, until the
 // client has closed its side. The host must have TCP.
 func (h *Host) EchoTCP(port uint16) (*Server, error) {
-	return h.serveTCP(port, func(c *served, eof bool) {
+	return h.serveTCP(port, 0, func(c *served, eof bool) {
 		c.out, c.in, c.last = append(c.out, c.in...), c.in[:0], eof
 	})
 }
 
-func (h *Host) serveTCP(port uint16, answer func(*served, bool)) (*Server, error) {
-	srv := &Server{h: h, conns: make(map[*served]bool)}
+func (h *Host) serveTCP(port uint16, timeout time.Duration, answer func(*served, bool)) (*Server, error) {
+	srv := &Server{h: h, timeout: timeout, conns: make(map[*served]bool)}
 	sock, err := h.open(tcp.ProtocolNumber, ipv6.ProtocolNumber, func(s *socket) { srv.accept(s, answer) })
 	if err != nil {
 		return nil, err
@@ -121,8 +125,7 @@ func (srv *Server) bind(port uint16) error {
 func (srv *Server) Close() {
 	srv.sock.close()
 	for _, c := range srv.open() {
-		c.sock.abort()
-		delete(srv.conns, c)
+		c.end(c.sock.abort)
 	}
 }
 
@@ -174,6 +177,9 @@ func (srv *Server) accept(s *socket, answer func(*served, bool)) {
 		}
 		c.sock = srv.h.adopt(ep, wq, c.step)
 		srv.conns[c] = true
+		if srv.timeout > 0 {
+			c.deadline = srv.h.w.After(srv.timeout, func() { c.end(c.sock.abort) })
+		}
 		c.sock.step()
 	}
 }
@@ -190,11 +196,16 @@ func (c *served) step(s *socket) {
 	}
 	switch {
 	case err != nil:
-		s.abort()
+		c.end(s.abort)
 	case c.last && len(c.out) == 0:
-		s.close()
-	default:
-		return
+		c.end(s.close)
+	}
+}
+
+func (c *served) end(how func()) {
+	how()
+	if c.deadline != nil {
+		c.deadline.Stop()
 	}
 	delete(c.server.conns, c)
 }

@@ -220,7 +220,7 @@ func (s *Switch) forward(j *Jack, data []byte) {
 }
 
 func (s *Switch) pass(from, to *Jack, data []byte) {
-	if s.group[from.name] != s.group[to.name] || s.cut[[2]string{from.name, to.name}] {
+	if s.group[from.name] != s.group[to.name] || len(s.cut) > 0 && s.cut[[2]string{from.name, to.name}] {
 		return
 	}
 	to.emit(data)

@@ -294,6 +294,15 @@ func TestCableFaults(t *testing.T) {
 	}
 }
 
+func TestACableDropsWhatIsTooLongForIt(t *testing.T) {
+	l := newLAN(t, Config{}, Cable{})
+	l.b.Jack().SetCable(Cable{MTU: 1400})
+	write(t, l.a, frame(macB, macA, make([]byte, 1400)...), frame(macB, macA, make([]byte, 1450)...))
+	if got := l.heard(t); got != "0 1 2" || l.b.Jack().Stats().TooLong != 1 {
+		t.Errorf("heard %s, counters %+v", got, l.b.Jack().Stats())
+	}
+}
+
 func inOrder(frames [][]byte) bool { return slices.IsSortedFunc(frames, bytes.Compare) }
 
 // flipped counts frames that are not as TestCableFaults sent them.

@@ -142,7 +142,8 @@ func (w *World) Stats() Stats { return w.stats }
 
 // Hash is a digest of every frame sent so far: when, on which jack, which
 // bytes. Equal seeds and equal deeds give equal hashes on one version of the
-// code; it is not promised to stay the same across versions.
+// code, with TCP where GOMAXPROCS was 1 when the hosts were made: a stack has as
+// many TCP workers, and several would share its random numbers in any order.
 func (w *World) Hash() uint64 { return w.hash }
 
 // At lets fn run at the instant t, or now where that is past.
@@ -174,7 +175,8 @@ func (w *World) Stop() {
 }
 
 // Close takes the world down: tasks are removed, hosts closed. It returns when
-// every goroutine of theirs has ended, and may be called more than once.
+// every goroutine of theirs has ended, and may be called more than once, though
+// not while the world runs.
 func (w *World) Close() {
 	if w.closed {
 		return

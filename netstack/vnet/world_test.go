@@ -8,6 +8,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"tandem/netstack/host"
 )
 
 func TestEventsRunInOrderOfTimeThenOfAsking(t *testing.T) {
@@ -115,6 +117,8 @@ func TestRandomStreamsAreSeededByName(t *testing.T) {
 		t.Error("asking again began the stream anew")
 	}
 }
+
+var _ host.Clock = (*Clock)(nil) // A node's guest lives by it.
 
 // ticker is a task that notes when it is stepped, and wants to be so each
 // interval.
