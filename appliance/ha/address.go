@@ -6,7 +6,6 @@ import (
 	"slices"
 	"time"
 
-	"tandem/appliance/status"
 	"tandem/netstack/link"
 	"tandem/netstack/neigh"
 	"tandem/netstack/packet"
@@ -52,19 +51,24 @@ func ownAddresses(i *Interface) []netip.Prefix {
 	return out
 }
 
+// usable says whether the node may use one of an interface's own addresses.
+func (h *HA) usable(i *Interface, a netip.Addr) bool {
+	return i.Layer3 || h.own[addrKey{i.Index, a}].usable
+}
+
 // probe begins anew to look for others with our addresses: a link that was
-// away may have come back to another segment.
+// away may have come back to another segment. Until that has ended none of
+// them is used.
 func (h *HA) probe(now time.Time, iface uint16) {
 	i := h.iface(iface)
 	if i == nil || i.Layer3 {
 		return
 	}
 	for _, p := range ownAddresses(i) {
-		delete(h.own, p.Addr())
+		delete(h.own, addrKey{iface, p.Addr()})
 	}
-	acts := h.env.Neigh.SetOwn(now, iface, nil, nil)
-	acts = h.env.Neigh.SetOwn(now, iface, h.answered(i), acts)
-	h.env.Router.NeighActions(now, acts)
+	h.env.Router.NeighActions(now, h.env.Neigh.SetOwn(now, iface, nil, nil))
+	h.applyAddresses(now)
 }
 
 // probing says whether it is still open who has one of an interface's own
@@ -75,7 +79,7 @@ func (h *HA) probing(iface uint16) bool {
 		return false
 	}
 	return slices.ContainsFunc(ownAddresses(i), func(p netip.Prefix) bool {
-		_, known := h.own[p.Addr()]
+		_, known := h.own[addrKey{iface, p.Addr()}]
 		return !known
 	})
 }
@@ -103,7 +107,7 @@ func (h *HA) applyAddresses(now time.Time) {
 		var guest []netip.Prefix
 		for _, p := range ownAddresses(i) {
 			kind := router.Unusable
-			if i.Layer3 || h.own[p.Addr()].usable {
+			if h.usable(i, p.Addr()) {
 				kind = router.Own
 				guest = append(guest, p)
 			}
@@ -147,59 +151,103 @@ func (h *HA) applyVIPs(i *Interface, all *router.Addresses) (held []netip.Prefix
 	return held
 }
 
-// announce tells an interface's neighbours where the addresses of a vhid live now.
-func (h *HA) announce(now time.Time, key vhidKey) {
-	i := h.iface(key.iface)
+// announce tells an interface's neighbours where those of its virtual
+// addresses live now that the caller chooses.
+func (h *HA) announce(now time.Time, iface uint16, chosen func(*VIP) bool) {
+	i := h.iface(iface)
 	if i == nil || i.Layer3 {
 		return
 	}
 	var own []neigh.Own
-	for _, v := range h.cfg.VIPs {
-		if v.Iface == key.iface && v.VHID == key.vhid {
+	for n := range h.cfg.VIPs {
+		if v := &h.cfg.VIPs[n]; v.Iface == iface && chosen(v) {
 			own = append(own, neigh.Own{Addr: v.Address.Addr(), MAC: h.vipMAC(i, v.VHID), Virtual: true})
 		}
 	}
-	h.env.Router.NeighActions(now, h.env.Neigh.Announce(now, key.iface, own, nil))
+	if len(own) > 0 {
+		h.env.Router.NeighActions(now, h.env.Neigh.Announce(now, iface, own, nil))
+	}
+}
+
+// heldVIPs are the virtual addresses held now, with the MAC of each.
+func (h *HA) heldVIPs() map[addrKey]packet.MAC {
+	out := make(map[addrKey]packet.MAC)
+	for _, v := range h.cfg.VIPs {
+		if i := h.iface(v.Iface); i != nil && h.holds[vhidKey{v.Iface, v.VHID}].state == carp.Master {
+			out[addrKey{v.Iface, v.Address.Addr()}] = h.vipMAC(i, v.VHID)
+		}
+	}
+	return out
+}
+
+// announceNew tells the neighbours of held addresses that a change of the
+// configuration brought, or gave another MAC.
+func (h *HA) announceNew(now time.Time, before map[addrKey]packet.MAC) {
+	held := h.heldVIPs()
+	for n := range h.cfg.Interfaces {
+		h.announce(now, h.cfg.Interfaces[n].Index, func(v *VIP) bool {
+			key := addrKey{v.Iface, v.Address.Addr()}
+			mac, now := held[key]
+			was, then := before[key]
+			return now && (!then || was != mac)
+		})
+	}
 }
 
 // neighEvent acts on what the neighbour machine found out.
-func (h *HA) neighEvent(now time.Time, a *neigh.Action) {
-	name := h.ifaceName(a.Port)
+func (h *HA) neighEvent(now time.Time, a *neigh.Action, acts []carp.Action) []carp.Action {
+	i := h.iface(a.Port)
+	if i == nil {
+		return acts
+	}
 	switch a.Kind {
 	case neigh.ProbeDone:
-		was := h.own[a.Addr]
-		h.own[a.Addr] = ownState{usable: a.OK, holder: a.MAC}
-		key := "duplicate:" + a.Addr.String()
-		if !a.OK {
-			h.alarm(now, key, status.SeverityError, "interface", fmt.Sprintf(
-				"%s has %v on %s: this node does not use it; give one of the two another address", a.MAC, a.Addr, name))
-		} else {
-			h.clearAlarm(now, key)
-		}
-		if was.usable != a.OK {
-			h.applyAddresses(now)
-		}
-		h.runnable(now, a.Port)
+		return h.probed(now, i, a, acts)
 	case neigh.Conflict:
-		h.alarm(now, "conflict:"+a.Addr.String(), status.SeverityError, "interface", fmt.Sprintf(
-			"%s claims %v on %s, which is this node's", a.MAC, a.Addr, name))
+		h.conflict(now, a)
+	}
+	return acts
+}
+
+// probed notes whether an own address is free.
+func (h *HA) probed(now time.Time, i *Interface, a *neigh.Action, acts []carp.Action) []carp.Action {
+	if !slices.ContainsFunc(ownAddresses(i), func(p netip.Prefix) bool { return p.Addr() == a.Addr }) {
+		return acts
+	}
+	key := addrKey{a.Port, a.Addr}
+	was := h.own[key].usable
+	h.own[key] = ownState{usable: a.OK, holder: a.MAC}
+	h.duplicate(now, i, a)
+	if was != a.OK {
+		h.applyAddresses(now)
+		var err error
+		if acts, err = h.group.SetConfig(now, h.carpConfig(), acts); err != nil {
+			h.log(now, "error", err.Error(), nil) // checked when it was taken
+		}
+	}
+	return h.runnable(now, a.Port, acts)
+}
+
+// forgetOwn drops what was remembered about own addresses that are not
+// configured any more.
+func (h *HA) forgetOwn(now time.Time) {
+	keep := make(map[addrKey]bool)
+	for n := range h.cfg.Interfaces {
+		i := &h.cfg.Interfaces[n]
+		for _, p := range ownAddresses(i) {
+			keep[addrKey{i.Index, p.Addr()}] = true
+		}
+	}
+	for key := range h.own {
+		if !keep[key] {
+			delete(h.own, key)
+			h.clearAlarm(now, duplicateAlarm(key, h.ifaceName(key.iface)))
+		}
 	}
 }
 
-// forgetRemoved drops what was remembered about addresses and vhids that are
-// not configured any more.
-func (h *HA) forgetRemoved() {
-	keep := make(map[netip.Addr]bool)
-	for n := range h.cfg.Interfaces {
-		for _, p := range ownAddresses(&h.cfg.Interfaces[n]) {
-			keep[p.Addr()] = true
-		}
-	}
-	for a := range h.own {
-		if !keep[a] {
-			delete(h.own, a)
-		}
-	}
+// forgetHolds does so for vhids.
+func (h *HA) forgetHolds() {
 	for key := range h.holds {
 		if !slices.ContainsFunc(h.cfg.VIPs, func(v VIP) bool { return v.Iface == key.iface && v.VHID == key.vhid }) {
 			delete(h.holds, key)

@@ -17,6 +17,7 @@ package ha
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -90,6 +91,13 @@ type event struct {
 	isCARP bool
 }
 
+// addrKey names an own address: link-local ones may be the same on several
+// interfaces.
+type addrKey struct {
+	iface uint16
+	addr  netip.Addr
+}
+
 // hold is what this node does with one vhid's addresses.
 type hold struct {
 	state    carp.State
@@ -116,37 +124,55 @@ type HA struct {
 	inbox   []event
 	dropped uint64
 
-	mu     sync.Mutex
-	cfg    Config
-	group  *carp.Group
-	holds  map[vhidKey]hold
-	own    map[netip.Addr]ownState
-	role   string
-	alarms map[string]status.Alarm
-	links  map[uint16]bool
-	acts   []carp.Action
-	taken  []event
-	frame  []byte
-	ident  uint16
+	mu       sync.Mutex
+	cfg      Config
+	group    *carp.Group
+	holds    map[vhidKey]hold
+	own      map[addrKey]ownState
+	claims   map[addrKey]time.Time // since when somebody else announces a held VIP
+	links    map[uint16]bool
+	role     string
+	disabled time.Time // when CARP was switched off
+	alarms   map[string]alarm
+	unsent   []unsent // adverts that wait for a unicast peer's MAC
+	faults   map[advertKey]string
+	taken    []event
+	frame    []byte
+	ident    uint16
 }
 
 // New returns the roles of a node, all links down, nothing held. It fails
 // where the CARP configuration contradicts itself.
 func New(now time.Time, cfg Config, env Env) (*HA, error) {
-	group, err := carp.NewGroup(cfg.CARP, env.Rand)
-	if err != nil {
+	h := &HA{
+		env: env, cfg: cfg,
+		holds: make(map[vhidKey]hold), own: make(map[addrKey]ownState), claims: make(map[addrKey]time.Time),
+		alarms: make(map[string]alarm), links: make(map[uint16]bool), faults: make(map[advertKey]string),
+	}
+	var err error
+	if h.group, err = carp.NewGroup(h.carpConfig(), env.Rand); err != nil {
 		return nil, fmt.Errorf("roles: %w", err)
 	}
-	h := &HA{
-		env: env, cfg: cfg, group: group,
-		holds: make(map[vhidKey]hold), own: make(map[netip.Addr]ownState),
-		alarms: make(map[string]status.Alarm), links: make(map[uint16]bool),
-		role: string(group.Role()),
-	}
+	h.role = string(h.group.Role())
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.applyAddresses(now)
 	return h, nil
+}
+
+// carpConfig is what the machines are given: the addresses that adverts may be
+// sent from are those that nobody else was found to have.
+func (h *HA) carpConfig() carp.Config {
+	c := h.cfg.CARP
+	c.Interfaces = slices.Clone(c.Interfaces)
+	for n := range c.Interfaces {
+		i := &c.Interfaces[n]
+		of := h.iface(i.Index)
+		i.Addresses = slices.DeleteFunc(slices.Clone(i.Addresses), func(a netip.Addr) bool {
+			return of == nil || !h.usable(of, a)
+		})
+	}
+	return c
 }
 
 // Receive takes a packet of protocol 112; its bytes are copied.
@@ -184,30 +210,51 @@ func (h *HA) put(e event) {
 
 // Step takes the inbox and does what is due.
 func (h *HA) Step(now time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	h.inMu.Lock()
 	h.taken, h.inbox = h.inbox, h.taken[:0]
 	h.inMu.Unlock()
 
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	acts := h.acts[:0]
+	cause := now // when the first thing happened that this step answers
+	if d := h.group.Deadline(); !d.IsZero() && d.Before(cause) {
+		cause = d
+	}
+	var acts []carp.Action
 	for i := range h.taken {
 		e := &h.taken[i]
-		if !e.isCARP {
-			h.neighEvent(now, &e.neigh)
-			continue
+		if e.at.Before(cause) {
+			cause = e.at
 		}
-		acts = h.group.Receive(now, e.packet, acts)
+		if e.isCARP {
+			acts = h.group.Receive(now, e.packet, acts)
+		} else {
+			acts = h.neighEvent(now, &e.neigh, acts)
+		}
 	}
 	acts = h.group.Tick(now, acts)
-	h.perform(now, acts)
+	acts = h.sendLate(now, acts)
+	h.perform(now, cause, acts)
+	h.expireAlarms(now)
 }
 
 // Deadline is when Step wants to be called next; zero: never.
 func (h *HA) Deadline() time.Time {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.group.Deadline()
+	next := h.group.Deadline()
+	sooner := func(d time.Time) {
+		if !d.IsZero() && (next.IsZero() || d.Before(next)) {
+			next = d
+		}
+	}
+	for _, u := range h.unsent {
+		sooner(u.next)
+	}
+	for _, a := range h.alarms {
+		sooner(a.until)
+	}
+	return next
 }
 
 // Role is the node's role.
@@ -232,48 +279,55 @@ func (h *HA) SetLink(now time.Time, iface uint16, up bool) {
 	h.log(now, "info", fmt.Sprintf("link of %s is %s", h.ifaceName(iface), word), map[string]string{"interface": h.ifaceName(iface), "link": word})
 	if up {
 		h.probe(now, iface)
-		h.runnable(now, iface)
+		h.perform(now, now, h.runnable(now, iface, nil))
 		return
 	}
 	h.env.Router.LinkDown(iface)
-	h.perform(now, h.group.SetLink(now, iface, false, h.acts[:0]))
+	h.perform(now, now, h.group.SetLink(now, iface, false, nil))
 }
 
 // runnable lets the vhids of an interface run once it can be used: its link is
 // up and it is known which of its own addresses are free. A node that became
 // master before that could not ask for its neighbours.
-func (h *HA) runnable(now time.Time, iface uint16) {
-	if h.links[iface] && !h.probing(iface) {
-		h.perform(now, h.group.SetLink(now, iface, true, h.acts[:0]))
+func (h *HA) runnable(now time.Time, iface uint16, acts []carp.Action) []carp.Action {
+	if !h.links[iface] || h.probing(iface) {
+		return acts
 	}
+	return h.group.SetLink(now, iface, true, acts)
 }
 
 // SetEnabled switches CARP on or off until the next restart.
 func (h *HA) SetEnabled(now time.Time, on bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.perform(now, h.group.SetEnabled(now, on, h.acts[:0]))
+	if !on && h.disabled.IsZero() {
+		h.disabled = now
+	}
+	if on {
+		h.disabled = time.Time{}
+	}
+	h.perform(now, now, h.group.SetEnabled(now, on, nil))
 }
 
 // SetMaintenance switches maintenance mode; keeping it over a restart is the caller's.
 func (h *HA) SetMaintenance(now time.Time, on bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.perform(now, h.group.SetMaintenance(now, on, h.acts[:0]))
+	h.perform(now, now, h.group.SetMaintenance(now, on, nil))
 }
 
 // SetDemotion records a named demotion; amount 0 clears it.
 func (h *HA) SetDemotion(now time.Time, name string, amount int, clearsWhen string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.perform(now, h.group.SetDemotion(now, name, amount, clearsWhen, h.acts[:0]))
+	h.perform(now, now, h.group.SetDemotion(now, name, amount, clearsWhen, nil))
 }
 
 // ResetDemotion forgets every demotion that is not a fact.
 func (h *HA) ResetDemotion(now time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.perform(now, h.group.ResetDemotion(now, h.acts[:0]))
+	h.perform(now, now, h.group.ResetDemotion(now, nil))
 }
 
 // Leave says farewell on every vhid. The node should go on stepping while
@@ -281,7 +335,7 @@ func (h *HA) ResetDemotion(now time.Time) {
 func (h *HA) Leave(now time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.perform(now, h.group.Leave(now, h.acts[:0]))
+	h.perform(now, now, h.group.Leave(now, nil))
 }
 
 // Draining says whether the node still forwards for what it has given up.
@@ -291,17 +345,23 @@ func (h *HA) Draining() bool {
 	return h.group.IsDraining()
 }
 
-// SetConfig replaces addresses and vhids; on an error nothing has changed.
+// SetConfig replaces addresses and vhids; on an error nothing has changed. An
+// own address that is new is probed for before it is used; a virtual one that
+// is new, or answered with another MAC, is announced where it is held.
 func (h *HA) SetConfig(now time.Time, cfg Config) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	acts, err := h.group.SetConfig(now, cfg.CARP, h.acts[:0])
+	old, before := h.cfg, h.heldVIPs()
+	h.cfg = cfg
+	acts, err := h.group.SetConfig(now, h.carpConfig(), nil)
 	if err != nil {
+		h.cfg = old
 		return fmt.Errorf("roles: %w", err)
 	}
-	h.cfg = cfg
-	h.forgetRemoved()
+	h.forgetOwn(now)
 	h.applyAddresses(now)
-	h.perform(now, acts)
+	h.perform(now, now, acts)
+	h.forgetHolds()
+	h.announceNew(now, before)
 	return nil
 }

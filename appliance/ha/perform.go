@@ -2,44 +2,69 @@ package ha
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
 	"tandem/appliance/status"
-	"tandem/netstack/packet"
 	"tandem/sync/carp"
 )
 
-// perform turns what the machines decided into deeds. The transitions of one
-// call are one change: books first, then addresses, adverts, announcements,
-// and one sentence for people.
-func (h *HA) perform(now time.Time, acts []carp.Action) {
+// perform turns what the machines decided into deeds, and does the same with
+// what reporting the fate of adverts makes them decide, until nothing is left.
+// Cause is when this node first could have known what it answers.
+func (h *HA) perform(now, cause time.Time, acts []carp.Action) {
+	for len(acts) > 0 {
+		acts = h.performOnce(now, cause, acts)
+	}
+}
+
+// performOnce does what one list of actions asks for. Its transitions are one
+// change: books and role first, then addresses, adverts, announcements, and
+// one sentence for people. It returns what the machines want besides.
+func (h *HA) performOnce(now, cause time.Time, acts []carp.Action) (more []carp.Action) {
 	var changed []carp.Action
 	readdress := false
 	for i := range acts {
 		switch a := &acts[i]; a.Kind {
-		case carp.BecomeMaster, carp.BecomeBackup, carp.BecomeInit, carp.DrainEnd:
+		case carp.BecomeMaster, carp.BecomeBackup, carp.BecomeInit:
 			readdress = true
-			h.note(a)
-			if a.Kind != carp.DrainEnd {
-				changed = append(changed, *a)
-			}
+			h.note(now, a)
+			changed = append(changed, *a)
+		case carp.DrainEnd:
+			readdress = true
+			h.note(now, a)
+		case carp.RoleChanged:
+			h.role = string(a.Role)
+			h.env.RoleChanged(h.role)
 		}
 	}
 	if readdress {
 		h.applyAddresses(now)
 	}
-	h.acts = h.advertise(now, acts)
-	for i := range changed {
-		if changed[i].Kind == carp.BecomeMaster {
-			h.announce(now, vhidKey{changed[i].Iface, changed[i].VHID})
+	for i := range acts {
+		switch a := &acts[i]; a.Kind {
+		case carp.SendAdvert:
+			more = h.advertise(now, a, more)
+		case carp.DemotionChanged:
+			h.tellDemotion(now, a)
+		case carp.AlarmRaised:
+			h.log(now, "warn", a.Alarm.Text, map[string]string{"alarm": a.Alarm.Kind.String()})
+		case carp.AlarmCleared:
+			h.log(now, "info", fmt.Sprintf("over: %s", a.Alarm.Text), map[string]string{"alarm": a.Alarm.Kind.String()})
 		}
 	}
-	h.tell(now, changed)
+	for i := range changed {
+		if a := &changed[i]; a.Kind == carp.BecomeMaster {
+			h.announce(now, a.Iface, func(v *VIP) bool { return v.VHID == a.VHID })
+		}
+	}
+	h.tell(now, cause, changed)
+	return more
 }
 
 // note keeps what a transition means for a vhid's addresses.
-func (h *HA) note(a *carp.Action) {
+func (h *HA) note(now time.Time, a *carp.Action) {
 	key := vhidKey{a.Iface, a.VHID}
 	hold := h.holds[key]
 	switch a.Kind {
@@ -53,74 +78,15 @@ func (h *HA) note(a *carp.Action) {
 		hold.draining = false
 	}
 	h.holds[key] = hold
+	if hold.state != carp.Master {
+		h.unsent = slices.DeleteFunc(h.unsent, func(u unsent) bool { return u.act.Iface == a.Iface && u.act.VHID == a.VHID })
+		h.forgetClaims(now, key)
+	}
 }
 
-// advertise sends the adverts among acts, and does what reporting their fate
-// asks for, until nothing is left. It returns the emptied slice for reuse.
-func (h *HA) advertise(now time.Time, acts []carp.Action) []carp.Action {
-	for i := 0; i < len(acts); i++ {
-		a := acts[i]
-		switch a.Kind {
-		case carp.SendAdvert:
-			ok := h.send(now, &a)
-			acts = h.group.Sent(now, a.Iface, a.VHID, a.Family, ok, acts)
-		case carp.DemotionChanged:
-			h.tellDemotion(now, &a)
-		case carp.AlarmRaised:
-			h.log(now, "warn", a.Alarm.Text, map[string]string{"alarm": a.Alarm.Kind.String()})
-		case carp.AlarmCleared:
-			h.log(now, "info", fmt.Sprintf("over: %s", a.Alarm.Text), map[string]string{"alarm": a.Alarm.Kind.String()})
-		case carp.RoleChanged:
-			h.role = string(a.Role)
-			h.env.RoleChanged(h.role)
-		}
-	}
-	return acts[:0]
-}
-
-// CARP's IP header: DSCP 56 as FreeBSD sends it, TTL 255, DF.
-const (
-	advertTOS = 0xe0
-	advertTTL = 255
-)
-
-// send puts one advert on the wire; false: it did not leave.
-func (h *HA) send(now time.Time, a *carp.Action) bool {
-	i := h.iface(a.Iface)
-	if i == nil || now.Sub(h.env.Router.Alive()) > aliveMax {
-		return false
-	}
-	src, dst := virtualMAC(a.VHID), packet.MAC{}
-	if a.RealMAC || h.cfg.InterfaceMAC {
-		src = i.MAC
-	}
-	if a.Dst.IsMulticast() {
-		dst = packet.MulticastMAC(a.Dst)
-	} else if !i.Layer3 {
-		mac, ok := h.resolve(now, i, a)
-		if !ok {
-			return false
-		}
-		dst = mac
-	}
-	h.ident++
-	h.frame = packet.AppendIP(h.frame[:0], src, dst, a.Src, a.Dst, packet.ProtoCARP, advertTTL, advertTOS, true, h.ident, a.Payload[:])
-	return h.env.Router.Send(now, a.Iface, h.frame)
-}
-
-// resolve finds a unicast peer's MAC; while it is being asked for the advert
-// counts as not sent.
-func (h *HA) resolve(now time.Time, i *Interface, a *carp.Action) (packet.MAC, bool) {
-	if mac, ok := h.env.Neigh.Lookup(i.Index, packet.AddrFrom(a.Dst)); ok {
-		return mac, true
-	}
-	mac, _, acts := h.env.Neigh.Resolve(now, i.Index, a.Dst, a.Src, nil)
-	h.env.Router.NeighActions(now, acts)
-	return mac, mac != packet.MAC{}
-}
-
-// tell writes the one sentence of a role change: what, why, from whom.
-func (h *HA) tell(now time.Time, changed []carp.Action) {
+// tell writes the one sentence of a role change: what, why, from whom, and how
+// long after its cause.
+func (h *HA) tell(now, cause time.Time, changed []carp.Action) {
 	type group struct {
 		kind   carp.Kind
 		reason carp.Reason
@@ -135,27 +101,35 @@ func (h *HA) tell(now time.Time, changed []carp.Action) {
 			order = append(order, g)
 		}
 		vhids[g] = append(vhids[g], fmt.Sprintf("%d@%s", a.VHID, h.ifaceName(a.Iface)))
-		if a.Peer.IsValid() {
+		if heard[g] == "" && a.Peer.IsValid() {
 			heard[g] = h.lastWord(now, a)
 		}
 	}
 	for _, g := range order {
 		to := map[carp.Kind]string{carp.BecomeMaster: "MASTER", carp.BecomeBackup: "BACKUP", carp.BecomeInit: "INIT"}[g.kind]
 		list := strings.Join(vhids[g], ", ")
-		h.log(now, "info", fmt.Sprintf("%s is %s of %s: %s%s", h.cfg.Hostname, to, list, g.reason, heard[g]),
-			map[string]string{"state": to, "vhids": list, "reason": string(g.reason), "role": h.role})
+		text := fmt.Sprintf("%s is %s of %s: %s%s", h.cfg.Hostname, to, list, g.reason, heard[g])
+		if g.kind == carp.BecomeMaster {
+			text += fmt.Sprintf("; announced in %d ms", now.Sub(cause).Milliseconds())
+		}
+		h.log(now, "info", text, map[string]string{"state": to, "vhids": list, "reason": string(g.reason), "role": h.role})
 	}
 }
 
-// lastWord says whom a transition has to do with and, where it is about
-// silence, for how long.
+// lastWord says whom a transition has to do with: where it is about silence,
+// for how long it lasts, else what made the other the worse master.
 func (h *HA) lastWord(now time.Time, a *carp.Action) string {
-	if a.Reason != carp.ReasonTimedOut {
-		return fmt.Sprintf(" (%v)", a.Peer)
-	}
 	for _, s := range h.group.Scan(a.Iface, time.Time{}) {
-		if s.VHID == a.VHID && s.Source == a.Peer {
+		if s.VHID != a.VHID || s.Source != a.Peer {
+			continue
+		}
+		switch {
+		case a.Reason == carp.ReasonTimedOut:
 			return fmt.Sprintf(" (last advert of %v %d ms ago)", a.Peer, now.Sub(s.Last).Milliseconds())
+		case a.Kind == carp.BecomeMaster && s.Base == carp.BowOut && s.Skew == carp.BowOut:
+			return fmt.Sprintf(" (%v says farewell)", a.Peer)
+		case a.Kind == carp.BecomeMaster && s.Skew >= carp.SkewDemoted:
+			return fmt.Sprintf(" (%v has demoted itself)", a.Peer)
 		}
 	}
 	return fmt.Sprintf(" (%v)", a.Peer)
@@ -174,20 +148,4 @@ func (h *HA) tellDemotion(now time.Time, a *carp.Action) {
 
 func (h *HA) log(now time.Time, level, message string, fields map[string]string) {
 	h.env.Event(status.Event{Time: now, Level: level, Source: "ha", Message: message, Fields: fields})
-}
-
-// alarm raises one of our own, once.
-func (h *HA) alarm(now time.Time, key, severity, source, text string) {
-	if old, ok := h.alarms[key]; ok && old.Message == text {
-		return
-	}
-	h.alarms[key] = status.Alarm{Severity: severity, Source: source, Message: text, Since: now}
-	h.log(now, "warn", text, map[string]string{"alarm": key})
-}
-
-func (h *HA) clearAlarm(now time.Time, key string) {
-	if old, ok := h.alarms[key]; ok {
-		delete(h.alarms, key)
-		h.log(now, "info", "over: "+old.Message, map[string]string{"alarm": key})
-	}
 }

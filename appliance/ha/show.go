@@ -5,12 +5,13 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"strings"
-	"time"
 
 	"tandem/appliance/status"
 	"tandem/sync/carp"
 )
+
+// reasonProbing is why a vhid does not run yet although the link is up.
+const reasonProbing = "checking own addresses"
 
 // Status is `carp status`.
 func (h *HA) Status() status.CARP {
@@ -28,7 +29,11 @@ func (h *HA) Status() status.CARP {
 	for _, v := range h.cfg.VIPs {
 		i := slices.IndexFunc(s.VHIDs, func(st carp.Status) bool { return st.Iface == v.Iface && st.VHID == v.VHID })
 		if i >= 0 {
-			out.VIPs = append(out.VIPs, vipStatus(&v, &s.VHIDs[i]))
+			row := vipStatus(&v, &s.VHIDs[i])
+			if row.State == "INIT" && h.links[v.Iface] && h.probing(v.Iface) {
+				row.Reason = reasonProbing
+			}
+			out.VIPs = append(out.VIPs, row)
 		}
 	}
 	return out
@@ -112,40 +117,6 @@ func (h *HA) Scan(name string) (status.Scan, error) {
 	return out, nil
 }
 
-// Alarms lists what is wrong now, the oldest first.
-func (h *HA) Alarms(now time.Time) []status.Alarm {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	out := []status.Alarm{}
-	for _, a := range h.alarms {
-		out = append(out, a)
-	}
-	s := h.group.Snapshot()
-	for _, a := range s.Alarms {
-		out = append(out, status.Alarm{Severity: status.SeverityWarning, Source: "carp", Message: a.Text, Since: a.Since})
-	}
-	for _, d := range s.Demotions {
-		out = append(out, status.Alarm{Severity: status.SeverityWarning, Source: "carp", Since: d.Since,
-			Message: fmt.Sprintf("this node is demoted by %d (%s): it will not be master while another can, until %s", d.Amount, d.Name, d.ClearsWhen)})
-	}
-	for _, v := range s.VHIDs {
-		if v.State == "INIT" && v.Reason == carp.ReasonLinkDown {
-			out = append(out, status.Alarm{Severity: status.SeverityError, Source: "carp", Since: v.LastTransition,
-				Message: fmt.Sprintf("vhid %d on %s is INIT: the interface has no link; connect it, or delete its VIP if it is not used, since it demotes all others", v.VHID, v.Interface)})
-		}
-	}
-	if !s.Enabled {
-		out = append(out, status.Alarm{Severity: status.SeverityWarning, Source: "carp", Message: "CARP is switched off on this node; `carp enable` switches it on", Since: now})
-	}
-	slices.SortFunc(out, func(a, b status.Alarm) int {
-		if c := a.Since.Compare(b.Since); c != 0 {
-			return c
-		}
-		return strings.Compare(a.Message, b.Message)
-	})
-	return out
-}
-
 // Addresses lists an interface's addresses and what became of each.
 func (h *HA) Addresses(iface uint16) []status.Address {
 	h.mu.Lock()
@@ -155,18 +126,21 @@ func (h *HA) Addresses(iface uint16) []status.Address {
 	if i == nil {
 		return out
 	}
-	for n, p := range ownAddresses(i) {
+	listed := make(map[bool]bool) // by Is4
+	for _, p := range ownAddresses(i) {
 		a := status.Address{Address: p.String(), Kind: "interface", State: "probing"}
-		switch s, known := h.own[p.Addr()]; {
-		case i.Layer3 || s.usable:
+		switch s, known := h.own[addrKey{iface, p.Addr()}]; {
+		case h.usable(i, p.Addr()):
 			a.State = "in use"
 		case known:
 			a.State, a.Holder = "duplicate", s.holder.String()
 		}
 		if p.Addr() == i.LinkLocal {
 			a.Kind = "link_local"
-		} else if n > 0 && i.Addresses[0].Addr().Is4() == p.Addr().Is4() {
+		} else if listed[p.Addr().Is4()] {
 			a.Kind = "ip_alias"
+		} else {
+			listed[p.Addr().Is4()] = true // The first of a family is the interface's.
 		}
 		out = append(out, a)
 	}

@@ -1,7 +1,10 @@
 package node
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
+	"strings"
 	"time"
 
 	"tandem/appliance/plan"
@@ -49,7 +52,9 @@ func (n *Node) Apply(p *plan.Plan) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	n.commit(n.env.Clock.Now(), next)
+	now := n.env.Clock.Now()
+	n.commit(now, next)
+	n.event(now, "info", "node", "configuration applied: "+strings.Join(changed, "; "), nil)
 	return changed, nil
 }
 
@@ -75,7 +80,7 @@ func sameLinks(old, p *plan.Plan) error {
 	}
 	for i := range p.Interfaces {
 		a, b := &old.Interfaces[i], &p.Interfaces[i]
-		if a.Name != b.Name || a.Link != b.Link || a.MAC != b.MAC || a.MTU != b.MTU {
+		if a.Index != b.Index || a.Name != b.Name || a.Link != b.Link || a.MAC != b.MAC || a.MTU != b.MTU {
 			return fmt.Errorf("interface %s is attached otherwise than before: a restart is needed for that", b.Name)
 		}
 	}
@@ -90,9 +95,15 @@ func (n *Node) commit(now time.Time, c *prepared) {
 		n.event(now, "error", "node", err.Error(), nil) // checked by the plan
 	}
 	n.running.Store(c.plan)
-	for i, port := range n.ports {
+	ports := make([]*portOf, len(n.ports))
+	for i, old := range n.ports {
+		port := *old
 		port.plan = c.plan.Interfaces[i]
 		port.local = linkLocal(&port.plan, port.mac)
+		ports[i] = &port
+	}
+	n.ports = ports
+	for _, port := range n.ports {
 		if !port.device.Info().Layer3 {
 			n.neigh.AddPort(port.plan.Index, neigh.PortConfig{MAC: port.mac, LinkLocal: port.local, Networks: n.networks(c.plan, port)})
 		}
@@ -140,8 +151,12 @@ func (n *Node) SetMaintenance(on bool) error {
 	return nil
 }
 
-// maintained says whether maintenance mode was on when the node last ran.
-func (n *Node) maintained() bool {
+// maintained says whether maintenance mode was on when the node last ran. A
+// node that cannot tell is a full member of its cluster, and says so.
+func (n *Node) maintained(now time.Time) bool {
 	value, err := n.env.Store.Get(maintenanceName)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		n.event(now, "error", "node", fmt.Sprintf("read whether maintenance mode was on: %v; it is off", err), nil)
+	}
 	return err == nil && string(value) == "on"
 }

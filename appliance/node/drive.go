@@ -15,7 +15,9 @@ const idleMax = 100 * time.Millisecond
 // Step does all that is due at a moment, for a scheduler that drives the whole
 // node from one goroutine. It must not be mixed with Run.
 func (n *Node) Step(now time.Time) {
+	n.stepped = now
 	n.lookAtLinks(now)
+	n.sumUp(now)
 	for {
 		n.ha.Step(now)
 		worked := false
@@ -32,7 +34,7 @@ func (n *Node) Step(now time.Time) {
 // Deadline is when a scheduler must call Step although nothing has woken the
 // node.
 func (n *Node) Deadline() time.Time {
-	next := n.links.Add(time.Second)
+	next := n.stepped.Add(time.Second)
 	for _, d := range []time.Time{n.ha.Deadline(), n.router.Deadline()} {
 		if !d.IsZero() && d.Before(next) {
 			next = d
@@ -44,19 +46,13 @@ func (n *Node) Deadline() time.Time {
 // Pump lets the guest stack do everything that is ready, in virtual time.
 func (n *Node) Pump() { n.host.Pump() }
 
-// lookAtLinks tells the roles which links came or went.
+// lookAtLinks tells the roles which links are up; they know what that changes.
 func (n *Node) lookAtLinks(now time.Time) {
 	n.mu.Lock()
 	ports := n.ports
-	n.links = now
 	n.mu.Unlock()
 	for _, p := range ports {
-		up := p.device.Up()
-		if p.known && p.up == up {
-			continue
-		}
-		p.known, p.up = true, up
-		n.ha.SetLink(now, p.plan.Index, up)
+		n.ha.SetLink(now, p.plan.Index, p.device.Up())
 	}
 }
 

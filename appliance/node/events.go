@@ -2,6 +2,7 @@ package node
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -53,7 +54,8 @@ type events struct {
 	events   ring[status.Event]
 	packets  ring[status.Packet]
 	watchers []*watcher
-	sink     func(status.Event)
+	sink     *sink // nil: nobody takes the lines
+	apart    bool  // the sink has a goroutine of its own
 
 	second     int64
 	seen       map[string]int // packets logged this second, by reason
@@ -61,8 +63,10 @@ type events struct {
 	packetID   uint64
 }
 
-func newEvents() *events {
-	return &events{seen: make(map[string]int), suppressed: make(map[string]int)}
+// newEvents returns empty logs; apart says that whoever takes their lines may
+// block, and must hold up nobody.
+func newEvents(apart bool) *events {
+	return &events{apart: apart, seen: make(map[string]int), suppressed: make(map[string]int)}
 }
 
 // add keeps an event, tells followers and the sink.
@@ -79,7 +83,7 @@ func (e *events) add(ev status.Event) {
 		}
 	}
 	if e.sink != nil {
-		e.sink(ev)
+		e.sink.take(ev)
 	}
 }
 
@@ -89,14 +93,13 @@ func (n *Node) event(now time.Time, level, source, message string, fields map[st
 }
 
 // SetSink names who else gets every line of the log, those from the past
-// included. It must not call the node.
-func (n *Node) SetSink(sink func(status.Event)) {
+// included. It must not call the node. Under Run it has a goroutine of its
+// own, so that a terminal that blocks holds up neither roles nor packets.
+func (n *Node) SetSink(to func(status.Event)) {
 	n.events.mu.Lock()
 	defer n.events.mu.Unlock()
-	for _, ev := range n.events.events.all() {
-		sink(ev)
-	}
-	n.events.sink = sink
+	past := n.events.events.all()
+	n.events.sink = newSink(to, past, n.events.apart)
 }
 
 // Events returns the log since a moment.
@@ -155,19 +158,33 @@ func (n *Node) logPacket(r *pf.Record) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	reason := r.Reason.String()
-	if second := r.Mono / int64(time.Second); second != e.second {
-		e.second = second
-		for why, count := range e.suppressed {
-			e.keepPacket(status.Packet{Time: n.atMono(r.Mono), Reason: why, Verdict: "summary", Length: count})
-		}
-		clear(e.seen)
-		clear(e.suppressed)
-	}
+	n.sumUpLocked(r.Mono)
 	if e.seen[reason]++; e.seen[reason] > packetsPerSecond {
 		e.suppressed[reason]++
 		return
 	}
 	e.keepPacket(n.packetLine(r, reason))
+}
+
+// sumUp writes the sums of lines left out in a second that has passed.
+func (n *Node) sumUp(now time.Time) {
+	n.events.mu.Lock()
+	defer n.events.mu.Unlock()
+	n.sumUpLocked(n.router.Mono(now))
+}
+
+func (n *Node) sumUpLocked(mono int64) {
+	e := n.events
+	second := mono / int64(time.Second)
+	if second == e.second {
+		return
+	}
+	e.second = second
+	for _, why := range slices.Sorted(maps.Keys(e.suppressed)) {
+		e.keepPacket(status.Packet{Time: n.atMono(mono), Reason: why, Verdict: "summary", Length: e.suppressed[why]})
+	}
+	clear(e.seen)
+	clear(e.suppressed)
 }
 
 // keepPacket adds a line of the firewall log and tells followers.

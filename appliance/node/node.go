@@ -76,12 +76,14 @@ type Node struct {
 
 	mu    sync.Mutex // guards what follows: one change at a time
 	ports []*portOf
-	links time.Time // when the links were last looked at
+	full  time.Time // since when the state table has been found full
 
+	stepped time.Time // by a scheduler, which alone looks at it
 	running atomic.Pointer[plan.Plan]
 }
 
-// portOf is an interface of the running node.
+// portOf is an interface of the running node. It is never changed: a reload
+// replaces it.
 type portOf struct {
 	plan   plan.Interface
 	device link.Device // the trunk's, for a VLAN child
@@ -89,8 +91,6 @@ type portOf struct {
 	mac    packet.MAC
 	mtu    int
 	local  netip.Addr // link-local
-	up     bool
-	known  bool // up has been told
 }
 
 // ProbeTiming is how a node probes for its own addresses unless told
@@ -108,7 +108,7 @@ func New(p *plan.Plan, env Env) (*Node, error) {
 		env.Probe = ProbeTiming()
 	}
 	env.Workers = max(env.Workers, 1)
-	n := &Node{env: env, started: now, events: newEvents(), tap: capture.New(), pokes: newPokes(env)}
+	n := &Node{env: env, started: now, events: newEvents(env.Wake == nil), tap: capture.New(), pokes: newPokes(env)}
 	n.running.Store(p)
 	if err := n.open(p); err != nil {
 		return nil, err
@@ -120,9 +120,7 @@ func New(p *plan.Plan, env Env) (*Node, error) {
 	n.roleChanged(n.ha.Role())
 	n.event(now, "info", "node", fmt.Sprintf("%s starts: %d interfaces, %d virtual addresses, %d rules",
 		p.Doc.System.Hostname, len(p.Interfaces), len(p.VIPs), len(p.RuleRows)), nil)
-	if n.maintained() {
-		n.ha.SetMaintenance(now, true)
-	}
+	n.ha.SetMaintenance(now, n.maintained(now))
 	return n, nil
 }
 
@@ -250,4 +248,5 @@ func (n *Node) Close() {
 	defer n.mu.Unlock()
 	n.closeDevices()
 	n.pokes.close()
+	n.events.close()
 }

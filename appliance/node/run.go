@@ -113,14 +113,18 @@ func (n *Node) workerLoop(ctx context.Context, i int, poller *link.Poller) {
 		empty = 0
 		fds = n.router.Descriptors(i, fds[:0])
 		poller.Set(fds)
-		if err := poller.Wait(n.sleep()); err != nil {
+		wait := idleMax
+		if i == 0 {
+			wait = n.sleep()
+		}
+		if err := poller.Wait(wait); err != nil {
 			n.event(n.env.Clock.Now(), "error", "node", fmt.Sprintf("worker %d: poll: %v", i, err), nil)
 			time.Sleep(idleMax) // not in a busy loop, whatever is wrong
 		}
 	}
 }
 
-// sleep is how long the first worker may sleep.
+// sleep is how long the first worker may sleep; it alone keeps timers.
 func (n *Node) sleep() time.Duration {
 	d := n.router.Deadline()
 	if d.IsZero() {
@@ -136,6 +140,7 @@ func (n *Node) rolesLoop(ctx context.Context) {
 	defer runtime.UnlockOSThread()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	var looked time.Time
 	for {
 		select {
 		case <-ctx.Done():
@@ -144,8 +149,10 @@ func (n *Node) rolesLoop(ctx context.Context) {
 		case <-timer.C:
 		}
 		now := n.env.Clock.Now()
-		if now.Sub(n.links) >= linkEvery {
+		if now.Sub(looked) >= linkEvery {
+			looked = now
 			n.lookAtLinks(now)
+			n.sumUp(now)
 		}
 		n.ha.Step(now)
 		wait := linkEvery

@@ -6,7 +6,9 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
+	"tandem/appliance/plan"
 	"tandem/appliance/status"
 	"tandem/netstack/packet"
 	"tandem/netstack/pf/state"
@@ -19,15 +21,28 @@ func (n *Node) Status() status.Node {
 	p := n.currentPlan()
 	out := status.Node{
 		Hostname: p.Doc.System.Hostname, HostID: p.HostID, Version: n.env.Version, Role: n.ha.Role(),
-		UptimeSeconds: now.Sub(n.started).Seconds(), Alarms: n.ha.Alarms(now), Interfaces: n.Interfaces(),
+		UptimeSeconds: now.Sub(n.started).Seconds(), Alarms: n.ha.Alarms(), Interfaces: n.Interfaces(),
 		CARP: n.ha.Status(), States: n.StateCount(), Drops: n.drops(),
 	}
-	if out.States.States >= out.States.Limit {
-		out.Alarms = append(out.Alarms, status.Alarm{Severity: status.SeverityError, Source: "states", Since: now,
+	if since := n.fullSince(now, &out.States); !since.IsZero() {
+		out.Alarms = append(out.Alarms, status.Alarm{Severity: status.SeverityError, Source: "states", Since: since,
 			Message: fmt.Sprintf("the state table is full (%d): new connections are refused; raise max_states or look at `states top`", out.States.Limit)})
 	}
 	out.Healthy = len(out.Alarms) == 0
 	return out
+}
+
+// fullSince is when the state table was first seen full; zero: it is not.
+func (n *Node) fullSince(now time.Time, c *status.StateCount) time.Time {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	switch {
+	case c.States < c.Limit:
+		n.full = time.Time{}
+	case n.full.IsZero():
+		n.full = now
+	}
+	return n.full
 }
 
 // CARP is `carp status`.
@@ -92,18 +107,29 @@ func (n *Node) StateCount() status.StateCount {
 func (n *Node) States(filter string) []status.State {
 	mono := n.router.Mono(n.env.Clock.Now())
 	p := n.currentPlan()
+	numbers := ruleNumbers(p)
 	words := strings.Fields(filter)
 	out := []status.State{}
 	n.filter.States().List(func(f *state.Flow) bool {
 		row := n.stateRow(f, mono)
 		if matches(&row, f, words) {
-			if int(f.Rule) < len(p.RuleRows) {
-				row.Rule = p.RuleRows[f.Rule].ID
+			if i, ok := numbers[f.RuleID]; ok {
+				row.Rule = p.RuleRows[i].ID
 			}
 			out = append(out, row)
 		}
 		return true
 	})
+	return out
+}
+
+// ruleNumbers finds a rule by its key. A state's own number is that of the
+// rules under which it was last judged, which may be older ones.
+func ruleNumbers(p *plan.Plan) map[uint64]int {
+	out := make(map[uint64]int, len(p.RuleKeys))
+	for i, key := range p.RuleKeys {
+		out[key] = i
+	}
 	return out
 }
 
@@ -170,7 +196,7 @@ func matchesWord(row *status.State, f *state.Flow, w string) bool {
 func (n *Node) Rules(all bool) []status.Rule {
 	p := n.currentPlan()
 	counters := p.Rules.Counters()
-	live := n.liveByRule(len(p.RuleRows))
+	live := n.liveByRule(p)
 	out := []status.Rule{}
 	for i, r := range p.RuleRows {
 		if r.Automatic && !all {
@@ -196,11 +222,12 @@ type carried struct {
 
 // liveByRule adds up the living states of each rule. Their first packets are
 // in the rules' own counters already.
-func (n *Node) liveByRule(rules int) []carried {
-	out := make([]carried, rules)
+func (n *Node) liveByRule(p *plan.Plan) []carried {
+	out := make([]carried, len(p.RuleRows))
+	numbers := ruleNumbers(p)
 	n.filter.States().List(func(f *state.Flow) bool {
-		if int(f.Rule) < rules {
-			c := &out[f.Rule]
+		if i, ok := numbers[f.RuleID]; ok {
+			c := &out[i]
 			c.states++
 			c.packets += f.Packets[0] + f.Packets[1] - min(1, f.Packets[0])
 			c.bytes += f.Bytes[0] + f.Bytes[1]
