@@ -41,7 +41,8 @@ func cells(more bool) []cell {
 		{name: "tcp-4-down", measure: tcp("tcp-4-down", 4, true)},
 		{name: "packets", measure: packets("packets", 1, flowsFew)},
 		{name: "packets-2", worlds: "k", measure: packets("packets-2", 2, flowsFew)},
-		{name: "connections", measure: (*bench).connections},
+		{name: "connections-1", measure: connections("connections-1", 1)},
+		{name: "connections-8", measure: connections("connections-8", connectThreads)},
 		{name: "latency", row: "latency-50", measure: (*bench).latency},
 	}
 	if more {
@@ -84,9 +85,8 @@ func tcp(row string, streams int, down bool) func(*bench, context.Context, *worl
 		if row == "tcp-1-up" {
 			gigabytes := sum.Bytes / 1e9
 			values["cpu-all"] = (u.Machine - u.Foreign) / gigabytes
-			values["cpu-device"] = u.Device / gigabytes
-			if w.dut == nil {
-				values["cpu-device"] = max(0, u.Machine-u.Foreign-u.Ends) / gigabytes
+			if w.dut != nil {
+				values["cpu-device"] = u.Device / gigabytes
 			}
 		}
 		return values, nil
@@ -171,17 +171,22 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// connections measures new connections per second.
-func (b *bench) connections(ctx context.Context, w *world) (map[string]float64, error) {
-	var c connected
-	if err := ask(endCommand(ctx, w.client, b.self, "connect", "-to", serverAddr, "-port", strconv.Itoa(echoPort),
-		"-for", b.opts.seconds.String()), &c); err != nil {
-		return nil, err
+// connections measures new connections per second, opened by so many threads.
+func connections(row string, threads int) func(*bench, context.Context, *world) (map[string]float64, error) {
+	return func(b *bench, ctx context.Context, w *world) (map[string]float64, error) {
+		var c connected
+		if err := ask(endCommand(ctx, w.client, b.self, "connect", "-to", serverAddr, "-port", strconv.Itoa(echoPort),
+			"-threads", strconv.Itoa(threads), "-for", b.opts.seconds.String()), &c); err != nil {
+			return nil, err
+		}
+		if c.Connections == 0 {
+			return nil, fmt.Errorf("no connection in %.1f s, %d errors", c.Seconds, c.Errors)
+		}
+		if c.Errors > 0 {
+			b.problem("%s, %s: %d of %d connections failed", row, w.name, c.Errors, c.Errors+c.Connections)
+		}
+		return map[string]float64{row: float64(c.Connections) / c.Seconds / 1e3}, nil
 	}
-	if c.Connections == 0 {
-		return nil, fmt.Errorf("no connection in %.1f s, %d errors", c.Seconds, c.Errors)
-	}
-	return map[string]float64{"connections": float64(c.Connections) / c.Seconds / 1e3}, nil
 }
 
 // latency measures how long a byte takes there and back.

@@ -19,7 +19,7 @@ const (
 	floodBatch       = 64 // frames of one sendmmsg(2)
 	floodSendBytes   = 8 << 20
 	floodFirstPort   = 1024
-	floodPortsOfOne  = 50000 // source ports before the next destination port is taken
+	floodPortsOfOne  = 10000 // source ports before the next destination port is taken
 	floodDestination = 9     // discard
 )
 
