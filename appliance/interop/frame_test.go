@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -17,12 +18,15 @@ import (
 )
 
 // jack is a packet socket on a device: frames in and out, tags and all.
-type jack struct{ fd int }
+type jack struct {
+	fd    int
+	hosts map[string]string // addresses whose MAC it tells while it listens
+}
 
 // jack opens a packet socket on a device of the namespace.
 func (ns *namespace) jack(t *testing.T, device string) *jack {
 	t.Helper()
-	j := &jack{fd: -1}
+	j := &jack{fd: -1, hosts: map[string]string{}}
 	if err := ns.do(func() error {
 		iface, err := net.InterfaceByName(device)
 		if err != nil {
@@ -94,13 +98,40 @@ func (j *jack) expect(t *testing.T, limit time.Duration, what string, ask func(g
 // find waits for a frame, and returns nil if it does not come in time.
 func (j *jack) find(limit time.Duration, ask func(gopacket.Packet) bool) gopacket.Packet {
 	for end := time.Now().Add(limit); time.Now().Before(end); {
-		if b := j.receive(); b != nil {
-			if p := gopacket.NewPacket(b, layers.LayerTypeEthernet, gopacket.Default); ask(p) {
-				return p
-			}
+		b := j.receive()
+		if b == nil {
+			continue
+		}
+		p := gopacket.NewPacket(b, layers.LayerTypeEthernet, gopacket.Default)
+		j.answer(p)
+		if ask(p) {
+			return p
 		}
 	}
 	return nil
+}
+
+// answer tells who asks for one of the jack's hosts, in the VLAN of the question.
+func (j *jack) answer(p gopacket.Packet) {
+	q, ok := p.Layer(layers.LayerTypeARP).(*layers.ARP)
+	if !ok || q.Operation != layers.ARPRequest {
+		return
+	}
+	text, ok := j.hosts[net.IP(q.DstProtAddress).String()]
+	if !ok {
+		return
+	}
+	me, _ := net.ParseMAC(text)
+	b := slices.Clone(p.Data())
+	copy(b, q.SourceHwAddress)
+	copy(b[6:], me)
+	a := b[len(b)-len(p.Layer(layers.LayerTypeARP).LayerContents())-len(q.Payload):]
+	a[7] = 2
+	copy(a[8:], me)
+	copy(a[14:], q.DstProtAddress)
+	copy(a[18:], q.SourceHwAddress)
+	copy(a[24:], q.SourceProtAddress)
+	_, _ = unix.Write(j.fd, b)
 }
 
 // frame puts layers together; lengths and sums are filled in.
@@ -174,3 +205,5 @@ func isEchoReply(p gopacket.Packet, id uint16) bool {
 	i, ok := p.Layer(layers.LayerTypeICMPv4).(*layers.ICMPv4)
 	return ok && i.TypeCode.Type() == layers.ICMPv4TypeEchoReply && i.Id == id
 }
+
+func macText(b []byte) string { return net.HardwareAddr(b).String() }
