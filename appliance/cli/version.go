@@ -1,0 +1,61 @@
+package cli
+
+import (
+	"context"
+	"runtime"
+	"runtime/debug"
+
+	"github.com/spf13/cobra"
+)
+
+// version is `version --json`.
+type version struct {
+	Version string `json:"version"`
+	Commit  string `json:"commit"`
+	Go      string `json:"go"`
+	System  string `json:"system"`
+}
+
+// thisVersion is what the tool chain wrote into the binary.
+func thisVersion() version {
+	v := version{Version: "devel", Go: runtime.Version(), System: runtime.GOOS + "/" + runtime.GOARCH}
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return v
+	}
+	if m := info.Main.Version; m != "" && m != "(devel)" {
+		v.Version = m
+	}
+	changed := ""
+	for _, s := range info.Settings {
+		switch s.Key {
+		case "vcs.revision":
+			v.Commit = s.Value
+		case "vcs.modified":
+			if s.Value == "true" {
+				changed = " with changes"
+			}
+		}
+	}
+	if v.Commit != "" {
+		v.Commit += changed
+	}
+	return v
+}
+
+func (a *app) versionVerb() *cobra.Command {
+	return a.reads(&cobra.Command{
+		Use: "version", Short: "What this binary is", Args: cobra.NoArgs,
+		RunE: a.does(func(context.Context, []string) error {
+			v := thisVersion()
+			if a.json {
+				return a.document(v)
+			}
+			a.out.printf("%s %s (%s, %s)\n", program, v.Version, v.Go, v.System)
+			if v.Commit != "" {
+				a.out.printf("commit %s\n", v.Commit)
+			}
+			return nil
+		}),
+	})
+}
