@@ -102,7 +102,10 @@ func exampleOf(name string) string {
 		"name": `"wan_gw"`, "gateway": `"wan_gw"`, "from": `"lan:192.168.1.50"`,
 		"to": `"tcp 198.51.100.1:443"`, "expect": `"pass"`,
 	}
-	return examples[name]
+	if e, known := examples[name]; known {
+		return e
+	}
+	return "..."
 }
 
 // unknown reports a key that no field takes: not built, or mistyped.
