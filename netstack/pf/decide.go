@@ -28,6 +28,7 @@ type Decision struct {
 	id     state.ID
 	ports  nat.Ports // its functions speak of this decision's moment
 	mono   int64
+	record Record
 }
 
 // reset begins the judging of v.
@@ -40,8 +41,7 @@ func (f *Filter) reset(mono int64, d *Decision, v *packet.View) {
 	d.Verdict, d.To, d.in, d.id = Drop, v.Tuple, -1, 0
 	d.policy = f.policy.Load()
 	d.query.Fill(v)
-	d.query.Tag = 0
-	d.query.Forwarded = false
+	d.query.Tag, d.query.Forwarded, d.query.Dry = 0, false, false
 	d.query.Master = f.env.Master()
 }
 
@@ -50,19 +50,40 @@ func (f *Filter) In(mono int64, iface uint16, v *packet.View, d *Decision) {
 	f.reset(mono, d, v)
 	q := &d.query
 	q.Iface, q.Direction = iface, rule.In
-	past := false // a forward with rule = "pass" asks no rule
-	if addr, port, i, ok := d.policy.NAT.Destination(q); ok {
-		d.To.Dst, d.To.DstPort = addr, port
-		q.Tuple = d.To
-		past = d.policy.PassForward[d.policy.NAT.Entries()[i].ID]
-	}
-	if past {
+	if d.policy.destination(q) {
+		d.To = q.Tuple
 		d.Verdict = Pass
 		return
 	}
+	d.To = q.Tuple
 	i, ok := d.policy.Rules.Match(q)
 	f.judge(mono, d, v, i, ok, Drop)
 	d.in = i
+}
+
+// destination translates the destination of q, and says whether a forward did
+// it whose packets ask no rule.
+func (p *Policy) destination(q *rule.Query) (past bool) {
+	addr, port, i, ok := p.NAT.Destination(q)
+	if !ok {
+		return false
+	}
+	q.Dst, q.DstPort = addr, port
+	return p.PassForward[p.NAT.Entries()[i].ID]
+}
+
+// Allows says, without counting anything, whether the rules would pass v where
+// it came in.
+func (f *Filter) Allows(iface uint16, v *packet.View) bool {
+	p := f.policy.Load()
+	var q rule.Query
+	q.Fill(v)
+	q.Iface, q.Direction, q.Master, q.Dry = iface, rule.In, f.env.Master(), true
+	if p.destination(&q) {
+		return true
+	}
+	i, ok := p.Rules.Match(&q)
+	return ok && p.Rules.Rule(i).Action == rule.Pass
 }
 
 // judge turns the rule that decided, or the default, into a verdict, counts
@@ -79,11 +100,16 @@ func (f *Filter) judge(mono int64, d *Decision, v *packet.View, i int, ok bool, 
 		return
 	}
 	r := d.policy.Rules.Rule(i)
-	d.policy.Rules.AddPackets(i, 1, uint64(d.query.Len))
+	if !d.query.Dry {
+		d.policy.Rules.AddPackets(i, 1, uint64(d.query.Len))
+	}
 	reason := ByRule
 	switch {
 	case r.Action == rule.Pass && r.Accepts(&d.query):
 		d.Verdict, reason = Pass, OK
+		if tag := d.policy.Rules.Tag(i); tag != 0 {
+			d.query.Tag = tag
+		}
 	case r.Action == rule.Pass:
 		d.Verdict, reason = Drop, OptionsRefused
 	case r.Action == rule.Reject:
@@ -94,7 +120,7 @@ func (f *Filter) judge(mono int64, d *Decision, v *packet.View, i int, ok bool, 
 	if reason != OK {
 		f.drops[reason].Add(1)
 	}
-	if r.Log || d.query.Log {
+	if (r.Log || d.query.Log) && !d.query.Dry {
 		f.log(mono, d, v, r, reason)
 	}
 }
@@ -104,34 +130,45 @@ func (f *Filter) log(mono int64, d *Decision, v *packet.View, r *rule.Rule, why 
 	if f.env.Log == nil {
 		return
 	}
-	f.env.Log(&Record{
+	d.record = Record{
 		Mono: mono, Iface: d.query.Iface, Direction: d.query.Direction, Verdict: d.Verdict,
 		Reason: why, Rule: r, Tuple: v.Tuple, TCPFlags: v.TCPFlags,
 		ICMPType: v.ICMPType, ICMPCode: v.ICMPCode, Len: d.query.Len,
-	})
+	}
+	f.env.Log(&d.record)
 }
 
 // Local makes the state of a flow that ends at the node; In has passed it.
-// False: there was no room.
+// False: it may not begin.
 func (f *Filter) Local(mono int64, iface uint16, v *packet.View, d *Decision) bool {
-	if !f.keeps(d.in, d) {
+	if !d.keeps(d.in, &d.To, v) {
 		return true
 	}
-	return f.insert(mono, d, &state.Spec{In: v.Tuple, Out: d.To, IfIn: iface, View: v}) == state.OK
+	if f.insert(mono, d, &state.Spec{In: v.Tuple, Out: d.To, IfIn: iface, View: v}) == state.Collision {
+		d.Verdict = Drop
+		f.drops[KeyTaken].Add(1)
+	}
+	return d.Verdict == Pass
 }
 
-// keeps says whether rule i wants a state.
-func (f *Filter) keeps(i int, d *Decision) bool {
-	return i < 0 || d.policy.Rules.Rule(i).State != rule.None
+// keeps says whether a flow that rule i (-1: none) passed gets a state: what
+// is translated always does, for otherwise the answers could not find back.
+// An ICMP error begins no flow.
+func (d *Decision) keeps(i int, to *packet.Tuple, v *packet.View) bool {
+	if packet.IsICMPError(v) {
+		return false
+	}
+	return i < 0 || *to != v.Tuple || d.policy.Rules.Rule(i).State != rule.None
 }
 
 // Out judges the first packet of a flow, which In has passed, at the interface
 // it leaves by, and makes its state.
 func (f *Filter) Out(mono int64, inIface, outIface uint16, v *packet.View, d *Decision) {
 	q := &d.query
-	q.Tuple, q.Forwarded = d.To, true
-	for range stateTries {
-		q.Iface, q.Tuple = inIface, d.To
+	q.Forwarded = true
+	tag := q.Tag
+	for try := range stateTries {
+		q.Iface, q.Tuple, q.Tag, q.Dry = inIface, d.To, tag, try > 0
 		src, port, _, outcome := d.policy.NAT.Source(q, outIface, &d.ports)
 		if why := refused(outcome); why != OK {
 			d.Verdict = Drop
@@ -151,14 +188,13 @@ func (f *Filter) Out(mono int64, inIface, outIface uint16, v *packet.View, d *De
 		if d.Verdict != Pass {
 			return
 		}
-		if !f.keeps(d.in, d) {
+		n := state.Spec{In: v.Tuple, Out: to, IfIn: inIface, IfOut: outIface, View: v}
+		if !d.keeps(d.in, &to, v) || f.insert(mono, d, &n) != state.Collision {
 			d.To = to
 			return
 		}
-		n := state.Spec{In: v.Tuple, Out: to, IfIn: inIface, IfOut: outIface, View: v}
-		if f.insert(mono, d, &n) != state.Collision {
-			d.To = to
-			return
+		if outcome != nat.Translated {
+			break // another try would end the same
 		}
 	}
 	d.Verdict = Drop
@@ -185,16 +221,11 @@ func refused(o nat.Outcome) Reason {
 // rule for "self".
 func (f *Filter) Self(mono int64, outIface uint16, v *packet.View, d *Decision) {
 	f.reset(mono, d, v)
-	var hit state.Hit
-	f.states.Match(mono, 0, true, v, &hit)
-	switch {
-	case hit.Verdict == state.Pass && (hit.RuleGen == f.Generation() || f.Recheck(mono, &hit)):
-		d.Verdict, d.To = Pass, hit.To
-		return
-	case hit.Verdict != state.Miss:
+	if done := f.selfByState(mono, outIface, v, d); done {
 		return
 	}
 	q := &d.query
+	q.Iface = 0
 	src, port, _, outcome := d.policy.NAT.Source(q, outIface, &d.ports)
 	if why := refused(outcome); why != OK {
 		f.drops[why].Add(1)
@@ -202,15 +233,44 @@ func (f *Filter) Self(mono int64, outIface uint16, v *packet.View, d *Decision) 
 	}
 	if outcome == nat.Translated {
 		d.To.Src, d.To.SrcPort = src, port
+		if isICMP(d.To.Proto) {
+			d.To.DstPort = port
+		}
 	}
 	q.Iface, q.Direction, q.Tuple = outIface, rule.Out, d.To
 	i, ok := d.policy.Rules.Match(q)
 	f.judge(mono, d, v, i, ok, Pass)
 	d.in = i
-	if d.Verdict != Pass || !f.keeps(i, d) || !tracked(v) {
+	if d.Verdict != Pass || !d.keeps(i, &d.To, v) || !tracked(v) {
 		return
 	}
-	f.insert(mono, d, &state.Spec{In: v.Tuple, Out: d.To, IfOut: outIface, View: v})
+	if f.insert(mono, d, &state.Spec{In: v.Tuple, Out: d.To, IfOut: outIface, View: v}) == state.Collision {
+		d.Verdict = Drop
+		f.drops[KeyTaken].Add(1)
+	}
+}
+
+// selfByState judges a packet of the node's own by its state, if it has one.
+func (f *Filter) selfByState(mono int64, outIface uint16, v *packet.View, d *Decision) bool {
+	var hit state.Hit
+	f.states.Match(mono, 0, true, v, &hit)
+	if hit.Verdict == state.Drop && hit.Reason == state.NotAllowed && hit.RuleGen != d.policy.Gen && f.Recheck(mono, &hit) {
+		f.states.Match(mono, 0, true, v, &hit)
+	}
+	switch {
+	case hit.Verdict == state.Miss:
+		return false
+	case hit.Verdict != state.Pass:
+		return true
+	case hit.Dir == state.Forward && hit.Out != outIface:
+		// The route has moved, and answers would not find the state.
+		f.states.Remove(hit.ID)
+		return false
+	}
+	if hit.RuleGen == d.policy.Gen || f.Recheck(mono, &hit) {
+		d.Verdict, d.To = Pass, hit.To
+	}
+	return true
 }
 
 // tracked says whether a packet of the node's own begins a flow: errors and
@@ -222,7 +282,8 @@ func tracked(v *packet.View) bool {
 	return !(v.Dst.Is4() && v.Dst[12] >= 0xe0 || v.Dst[0] == 0xff)
 }
 
-// insert makes the state of the flow that d judges.
+// insert makes the state of the flow that d judges. What to do about a
+// collision is the caller's to know.
 func (f *Filter) insert(mono int64, d *Decision, n *state.Spec) state.Reason {
 	n.Gen = d.policy.Gen
 	n.Rule = NoRule
@@ -235,51 +296,18 @@ func (f *Filter) insert(mono int64, d *Decision, n *state.Spec) state.Reason {
 	switch why {
 	case state.OK:
 		d.id = id
-		if d.in >= 0 {
-			d.policy.Rules.AddStates(d.in, 1)
-		}
 	case state.Collision:
-	default:
+	case state.Full:
 		d.Verdict = Drop
 		f.drops[TableFull].Add(1)
+	default: // an answer to itself: the state table has counted it
+		d.Verdict = Drop
 	}
 	return why
 }
 
-// Hit is the state that Out made, as a match of its first packet would show it.
+// Hit is the state that Out made, as a match of its first packet would show
+// it; its ID is 0 if Out made none.
 func (d *Decision) Hit() state.Hit {
 	return state.Hit{ID: d.id, Verdict: state.Pass, Dir: state.Forward, To: d.To, RuleGen: d.policy.Gen}
-}
-
-// Recheck asks today's rules about a flow that older ones let begin: the
-// original tuple, with the translation that it has. False: it passes nothing
-// until it times out or a later policy lets it again.
-func (f *Filter) Recheck(mono int64, hit *state.Hit) bool {
-	policy := f.policy.Load()
-	flow, ok := f.states.First(hit.ID)
-	if !ok {
-		return false
-	}
-	q := rule.Query{Iface: flow.IfIn, Direction: rule.In, Tuple: flow.In, TCPFlags: packet.SYN,
-		Master: f.env.Master(), Dry: true}
-	q.ICMPType = flow.ICMPType
-	q.Dst, q.DstPort = flow.Out.Dst, flow.Out.DstPort
-	i, allowed := -1, true
-	if flow.IfIn != 0 && !policy.passes(&flow) {
-		i, ok = policy.Rules.Match(&q)
-		allowed = ok && policy.Rules.Rule(i).Action == rule.Pass
-	}
-	if allowed && flow.IfOut != 0 {
-		q.Iface, q.Direction, q.Forwarded = flow.IfOut, rule.Out, flow.IfIn != 0
-		q.Tuple = flow.Out
-		j, ok := policy.Rules.Match(&q)
-		allowed = !ok || policy.Rules.Rule(j).Action == rule.Pass
-	}
-	n, key := NoRule, uint64(0)
-	if i >= 0 {
-		n, key = uint32(i), policy.RuleKeys[i]
-	}
-	f.states.SetRule(hit.ID, policy.Gen, n, key, allowed)
-	hit.RuleGen = policy.Gen
-	return allowed
 }

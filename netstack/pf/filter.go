@@ -54,13 +54,14 @@ const (
 	TableFull
 	KeyTaken
 	UnrelatedError
+	NoLongerAllowed
 	reasonCount
 )
 
 // String is the counter's name.
 func (r Reason) String() string {
 	names := [...]string{"ok", "block-rule", "default-block", "ip-options", "no-translation", "nat-ports-used-up",
-		"translation-not-held", "state-limit", "state-collision", "unrelated-icmp-error"}
+		"translation-not-held", "state-limit", "state-collision", "unrelated-icmp-error", "no-longer-allowed"}
 	if int(r) < len(names) {
 		return names[r]
 	}
@@ -156,16 +157,6 @@ func New(cfg Config, first *Policy, env Env) (*Filter, error) {
 func (f *Filter) SetPolicy(next *Policy) {
 	next.Rules.Carry(f.policy.Load().Rules)
 	f.policy.Store(next)
-}
-
-// passes says whether a flow began by a port forward that asks no rule.
-func (p *Policy) passes(flow *state.Flow) bool {
-	if len(p.PassForward) == 0 {
-		return false
-	}
-	q := rule.Query{Iface: flow.IfIn, Direction: rule.In, Tuple: flow.In, Dry: true}
-	_, _, i, ok := p.NAT.Destination(&q)
-	return ok && p.PassForward[p.NAT.Entries()[i].ID]
 }
 
 // CountUnrelatedError counts an ICMP error that belongs to no flow.

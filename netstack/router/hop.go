@@ -8,10 +8,12 @@ import (
 	"tandem/netstack/packet"
 )
 
-// hopsMax bounds the table of next hops; beyond it flows take the long way.
-const hopsMax = 65536
+// hopsMax bounds a table of next hops. A full one is replaced by an empty one
+// under a new generation.
+const hopsMax = 1 << 14
 
-// hopKey is a neighbour on an interface.
+// hopKey is a neighbour on an interface; without an address it is whoever is
+// at the other end of a layer-3 one.
 type hopKey struct {
 	iface uint16
 	addr  packet.Addr
@@ -20,103 +22,105 @@ type hopKey struct {
 // hop is a next hop as a frame needs it. States point to its number, so a
 // neighbour that changes its MAC costs one store and no generation.
 type hop struct {
-	key   hopKey
-	mac   link.MAC
-	known bool
-	used  *atomic.Bool // set by the walk, cleared by the tick that tells neigh
+	key  hopKey
+	mac  link.MAC
+	used atomic.Bool // set by the walk, cleared by the tick that tells neigh
 }
 
-// hops is the table of next hops in use. Numbers start at 1.
+// hops is the table of next hops in use. Numbers start at 1 and are never
+// given to another neighbour: whoever wants the table emptied takes a new one
+// into the next snapshot, where the generation tells states of before apart.
 type hops struct {
-	mu    sync.Mutex
+	find func(hopKey) (link.MAC, bool) // the neighbour table's word
+
+	table [hopsMax]atomic.Pointer[hop] // nil: the MAC is not known
+	mu    sync.Mutex                   // guards what follows
 	byKey map[hopKey]uint32
-	table [hopsMax]atomic.Pointer[hop]
 	next  uint32
 }
 
-func (h *hops) init() { h.byKey, h.next = make(map[hopKey]uint32), 1 }
+func newHops(find func(hopKey) (link.MAC, bool)) *hops {
+	return &hops{find: find, byKey: make(map[hopKey]uint32), next: 1}
+}
 
 // get returns hop n if its MAC is known.
 func (h *hops) get(n uint32) *hop {
-	if n == 0 || n >= hopsMax {
+	if n >= hopsMax {
 		return nil
 	}
-	p := h.table[n].Load()
-	if p == nil || !p.known {
-		return nil
-	}
-	return p
+	return h.table[n].Load()
 }
 
-// put records a neighbour's MAC and returns its number, or 0 when the table is full.
-func (h *hops) put(key hopKey, mac link.MAC) uint32 {
+// put returns the number of a neighbour, 0 when the table is full.
+func (h *hops) put(key hopKey) uint32 {
 	h.mu.Lock()
-	defer h.mu.Unlock()
 	n, ok := h.byKey[key]
-	if !ok {
-		if h.next >= hopsMax {
-			return 0
-		}
+	if !ok && h.next < hopsMax {
 		n = h.next
 		h.next++
 		h.byKey[key] = n
 	}
-	if old := h.table[n].Load(); old != nil && old.known && old.mac == mac {
-		return n
+	h.mu.Unlock()
+	if n != 0 {
+		h.update(n, key)
 	}
-	h.table[n].Store(&hop{key: key, mac: mac, known: true, used: new(atomic.Bool)})
 	return n
 }
 
-// change stores a new MAC for a neighbour that has a number; others are none of our business.
-func (h *hops) change(key hopKey, mac link.MAC) {
+// refresh makes the table say of a neighbour what the neighbour table says
+// now. It is called after every change of that; neighbours without a number
+// are none of the table's business.
+func (h *hops) refresh(key hopKey) {
 	h.mu.Lock()
-	defer h.mu.Unlock()
-	if n, ok := h.byKey[key]; ok {
-		h.table[n].Store(&hop{key: key, mac: mac, known: true, used: new(atomic.Bool)})
+	n, ok := h.byKey[key]
+	h.mu.Unlock()
+	if ok {
+		h.update(n, key)
 	}
 }
 
-// forget makes a neighbour's flows take the long way until it is resolved again.
-func (h *hops) forget(key hopKey) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if n, ok := h.byKey[key]; ok {
-		h.table[n].Store(&hop{key: key})
-	}
-}
-
-// forgetPort does so for all neighbours of an interface.
-func (h *hops) forgetPort(iface uint16) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	for key, n := range h.byKey {
-		if key.iface == iface {
-			h.table[n].Store(&hop{key: key})
+// update stores the MAC of hop n. Another worker may store an older answer
+// meanwhile, so each that stores asks again afterwards: the last one to store
+// has then seen the last change.
+func (h *hops) update(n uint32, key hopKey) {
+	for {
+		mac, known := h.find(key)
+		switch old := h.table[n].Load(); {
+		case !known:
+			h.table[n].Store(nil)
+		case old == nil || old.mac != mac:
+			h.table[n].Store(&hop{key: key, mac: mac})
+		}
+		if again, still := h.find(key); again == mac && still == known {
+			return
 		}
 	}
 }
 
-// clear empties the table; the caller has bumped the generation, so that no
-// state looks at an old number.
-func (h *hops) clear() {
+// refreshPort does so for all neighbours of an interface.
+func (h *hops) refreshPort(iface uint16) {
 	h.mu.Lock()
-	defer h.mu.Unlock()
-	clear(h.byKey)
-	for n := range h.next {
-		h.table[n].Store(nil)
+	var keys []hopKey
+	for key := range h.byKey {
+		if key.iface == iface {
+			keys = append(keys, key)
+		}
 	}
-	h.next = 1
+	h.mu.Unlock()
+	for _, key := range keys {
+		h.refresh(key)
+	}
 }
 
-// inUse calls f for each hop that the walk used since the last call.
-func (h *hops) inUse(f func(hopKey)) {
+// touch asks for each hop that the walk used since the last call, by which the
+// neighbour table learns that it is in use.
+func (h *hops) touch() {
 	h.mu.Lock()
 	top := h.next
 	h.mu.Unlock()
 	for n := uint32(1); n < top; n++ {
-		if p := h.table[n].Load(); p != nil && p.known && p.used.Swap(false) {
-			f(p.key)
+		if p := h.table[n].Load(); p != nil && p.used.Swap(false) {
+			h.find(p.key)
 		}
 	}
 }

@@ -21,107 +21,142 @@ func (c complaint) of(family uint8) (typ, code uint8) {
 var (
 	noRoute           = complaint{3, 0, 1, 0}
 	hostUnreachable   = complaint{3, 1, 1, 3}
-	tooBig            = complaint{3, 4, 2, 0}
+	packetTooBig      = complaint{3, 4, 2, 0}
 	prohibited        = complaint{3, 13, 1, 1}
 	timeExceeded      = complaint{11, 0, 3, 0}
 	reassemblyTimeout = complaint{11, 1, 3, 1}
 )
 
-// unreachable tells the sender of v that its packet cannot be forwarded.
-func (w *Worker) unreachable(p *port, v *packet.View, why complaint) { w.sendError(p, v, why, 0) }
-
-// sendError answers v, which came in by p, with an ICMP error from p's own
-// address. rest is the second word: the MTU where that is the matter.
-func (w *Worker) sendError(p *port, v *packet.View, why complaint, rest uint32) {
-	src := p.Source4
-	if v.Family == 6 {
-		src = p.Source6
+// complain answers v, which came in by p, with an ICMP error from p's own
+// address; where p is nil the packet is the guest stack's, which is told as if
+// by itself. rest is the second word: the MTU where that is the matter.
+func (w *Worker) complain(p *port, v *packet.View, why complaint, rest uint32) {
+	if !packet.MayICMPError(v) || v.Proto == packet.ProtoTCP && v.TCPFlags&packet.RST != 0 {
+		return
 	}
-	if src.IsZero() || !packet.MayICMPError(v) || w.snap.routes.Broadcast(p.Index, v.Dst) || !w.limit.take(w.mono) {
+	src := v.Src
+	if p != nil {
+		if w.isGroup(p, v.Dst) {
+			return
+		}
+		src = w.snap.speaker(p, v.Family)
+	}
+	if src.IsZero() || !w.r.limit.take(w.mono) {
 		return
 	}
 	typ, code := why.of(v.Family)
 	f := w.spare()
-	w.sendOwn(f, packet.AppendICMPError(f.Buf[f.Off:f.Off], v, src.Netip(), typ, code, rest))
+	w.answer(p, f, packet.AppendICMPError(f.Buf[f.Off:f.Off], v, src.Netip(), typ, code, rest))
+}
+
+// speaker is the address that errors about packets from p are sent from: p's
+// own, or where p has none, that another interface has. Zero: there is none.
+func (s *snapshot) speaker(p *port, family uint8) packet.Addr {
+	own, other := p.Source4, s.own4
+	if family == 6 {
+		own, other = p.Source6, s.own6
+	}
+	if !own.IsZero() && s.local(p.Index, own).Kind == Own {
+		return own
+	}
+	return other
 }
 
 // refuse ends a packet that the filter did not pass, with an answer where the
 // rule says reject.
 func (w *Worker) refuse(p *port, v *packet.View, d *pf.Decision) {
-	if d.Verdict != pf.Reject {
-		return
+	switch {
+	case d.Verdict != pf.Reject:
+	case v.Proto == packet.ProtoTCP:
+		w.reset(p, v)
+	default:
+		w.complain(p, v, prohibited, 0)
 	}
-	if v.Proto != packet.ProtoTCP {
-		w.sendError(p, v, prohibited, 0)
-		return
-	}
-	if v.TCPFlags&packet.RST != 0 || isGroup(v.Dst) || !w.limit.take(w.mono) {
+}
+
+// reset answers v, a TCP segment, with an RST.
+func (w *Worker) reset(p *port, v *packet.View) {
+	if v.TCPFlags&packet.RST != 0 || p != nil && w.isGroup(p, v.Dst) || !w.r.limit.take(w.mono) {
 		return
 	}
 	f := w.spare()
-	w.sendOwn(f, packet.AppendTCPReset(f.Buf[f.Off:f.Off], v))
+	w.answer(p, f, packet.AppendTCPReset(f.Buf[f.Off:f.Off], v))
 }
 
-// sendOwn routes a packet that the router itself made; it asks no rule, as
-// the answer to a packet that was judged already.
-func (w *Worker) sendOwn(f *link.Frame, frame []byte) {
-	if len(frame) == 0 || len(frame) > len(f.Buf)-f.Off {
+// answer sends frame, which the router itself made in f's buffer, to whom p
+// leads, or to the guest stack. It asks no rule: what it answers was judged.
+func (w *Worker) answer(p *port, f *link.Frame, frame []byte) {
+	var v packet.View
+	if len(frame) == 0 || len(frame) > len(f.Buf)-f.Off || packet.Decode(frame, &v) != packet.OK {
 		w.r.drop(NoRoom)
 		return
 	}
+	if p == nil {
+		w.r.env.Deliver(w.snap.local(0, v.Dst).Iface, frame[v.L3:])
+		return
+	}
 	f.Len = len(frame)
-	var v packet.View
-	if packet.Decode(frame, &v) != packet.OK {
-		return
+	out, next := p, v.Dst
+	if !isLinkLocal(v.Dst) {
+		way, ok := w.lookup(v.Dst)
+		if !ok {
+			return
+		}
+		out, next = w.snap.ports[way.Iface], nextAddr(way, v.Dst)
 	}
-	next, ok := w.lookup(v.Dst)
-	if !ok {
-		return
-	}
-	out := w.snap.ports[next.Iface]
-	if mac, ok := w.resolveNext(nil, out, f, &v, &v.Tuple, nextAddr(next, v.Dst)); ok {
+	if mac, ok := w.resolve(nil, out, f, &v, &v.Tuple, next); ok {
 		w.finish(out, f, &v, mac)
 	}
 }
 
-// icmpError walks an ICMP error: it belongs to the flow that it quotes, and
-// both the quote and the envelope are translated back.
-func (w *Worker) icmpError(p *port, f *link.Frame, v *packet.View) {
-	filter := w.r.env.Filter
+// icmpError walks an ICMP error about a flow: both the quote and the envelope
+// are translated back. False: it quotes nothing that a state knows, and the
+// rules must decide.
+func (w *Worker) icmpError(p *port, f *link.Frame, v *packet.View) bool {
+	filter, hit := w.r.env.Filter, &w.hit
 	if !packet.DecodeInner(v, &w.inner) {
 		w.r.decoded[packet.Short].Add(1)
-		return
+		return true
 	}
-	hit := &w.hit
 	filter.States().MatchInner(w.mono, &w.inner, hit)
-	if hit.Verdict != state.Pass || hit.In != p.Index {
+	switch {
+	case hit.Verdict == state.Miss:
+		return false
+	case hit.Verdict != state.Pass || hit.In != p.Index:
 		filter.CountUnrelatedError()
-		return
+		return true
+	case hit.RuleGen != w.policy.Gen && !filter.Recheck(w.mono, hit), v.Options && !filter.OptionsPass(hit):
+		return true
 	}
-	if hit.RuleGen != filter.Generation() && !filter.Recheck(w.mono, hit) {
-		return
-	}
-	outer := v.Tuple
-	if outer.Src == w.inner.Dst {
-		outer.Src = hit.To.Dst // the far end itself complains
-	}
-	outer.Dst = hit.To.Src
-	if kind := w.snap.locals[v.Dst].Kind; kind == NotHeld || kind == Unusable {
-		w.r.drop(VIPNotHeld)
-		return
+	outer := w.envelope(v, hit)
+	if !w.mayFollow(p, v, hit, outer.Src) {
+		return true
 	}
 	if hit.Out == 0 {
 		w.translateError(v, hit, &outer)
-		w.take(p, f, v)
-		return
+		w.deliver(p, f, v)
+		return true
 	}
 	next, ok := w.lookup(outer.Dst)
 	if !ok || !w.liveTTL(p, v) {
-		return
+		return true
 	}
 	w.translateError(v, hit, &outer)
-	var none state.Hit
-	w.route(p, f, v, &outer, next, &none)
+	w.inner.Tuple = outer
+	w.route(p, f, v, &w.inner.Tuple, next, nil)
+	return true
+}
+
+// envelope is the tuple that an error about hit's flow must have. Whoever
+// complains about a packet whose destination was translated sits behind that
+// translation and is not named on this side of it, as in pf.
+func (w *Worker) envelope(v *packet.View, hit *state.Hit) packet.Tuple {
+	outer := v.Tuple
+	if hit.To.Dst != w.inner.Dst {
+		outer.Src = hit.To.Dst
+	}
+	outer.Dst = hit.To.Src
+	return outer
 }
 
 // translateError rewrites quote and envelope. It comes after every check that
@@ -129,4 +164,19 @@ func (w *Worker) icmpError(p *port, f *link.Frame, v *packet.View) {
 func (w *Worker) translateError(v *packet.View, hit *state.Hit, outer *packet.Tuple) {
 	packet.SetInnerTuple(v, &hit.To)
 	packet.SetTuple(v, outer)
+}
+
+// ownError does so for an error of the node's own about a packet that was
+// translated on its way to the node.
+func (w *Worker) ownError(v *packet.View) {
+	if !packet.DecodeInner(v, &w.inner) {
+		return
+	}
+	hit := &w.hit
+	w.r.env.Filter.States().MatchInner(w.mono, &w.inner, hit)
+	if hit.Verdict != state.Pass || hit.In != 0 {
+		return
+	}
+	outer := w.envelope(v, hit)
+	w.translateError(v, hit, &outer)
 }

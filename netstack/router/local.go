@@ -10,19 +10,25 @@ import (
 // guest stack never sees them.
 func punted(proto uint8) bool { return proto == packet.ProtoCARP || proto == packet.ProtoPfsync }
 
-// local hands a packet that has passed to the node: to a protocol machine or
-// to the guest stack, whose checksums it verifies, since that stack trusts it.
+// local hands a packet that has passed to the node.
 func (w *Worker) local(p *port, f *link.Frame, v *packet.View, to *packet.Tuple) {
 	packet.SetTuple(v, to)
-	w.take(p, f, v)
+	w.deliver(p, f, v)
 }
 
-func (w *Worker) take(p *port, f *link.Frame, v *packet.View) {
+// deliver gives a packet to a protocol machine or to the guest stack. It
+// verifies the latter's checksums, since that stack trusts the router.
+func (w *Worker) deliver(p *port, f *link.Frame, v *packet.View) {
 	if punted(v.Proto) {
-		w.r.env.Punt(w.now, &Punt{
+		if v.L4 == 0 {
+			return
+		}
+		w.punt = Punt{
 			Iface: p.Index, Family: v.Family, Proto: v.Proto, Src: v.Src, Dst: v.Dst,
 			TTL: v.TTL, Payload: v.B[v.L4:v.End], SrcMAC: link.MAC(v.B[6:12]),
-		})
+		}
+		w.r.env.Punt(w.now, &w.punt)
+		w.punt.Payload = nil
 		return
 	}
 	if !v.PartialSum && !f.Offload.Validated && !packet.VerifyL4(v) {
@@ -30,21 +36,18 @@ func (w *Worker) take(p *port, f *link.Frame, v *packet.View) {
 		p.stats.rxDropped.Add(1)
 		return
 	}
-	if !w.r.env.Deliver(p.Index, v.B[v.L3:v.End]) {
-		w.r.drop(HostBusy)
+	if v.SegSize > 0 && v.Proto == packet.ProtoUDP {
+		// The guest knows no coalesced datagrams.
+		packet.Segment(v, func(b []byte) { w.handOver(p, b[v.L3:]) }, w.scratch())
+		return
 	}
+	w.handOver(p, v.B[v.L3:v.End])
 }
 
-// groupcast delivers a packet for a multicast group or broadcast address,
-// which is never forwarded and makes no state: its answers come from others.
-func (w *Worker) groupcast(p *port, f *link.Frame, v *packet.View) { w.take(p, f, v) }
-
-// isGroup says whether dst is a multicast address or 255.255.255.255.
-func isGroup(dst packet.Addr) bool {
-	if dst.Is4() {
-		return dst[12]&0xf0 == 0xe0 || [4]byte(dst[12:]) == [4]byte{255, 255, 255, 255}
+func (w *Worker) handOver(p *port, datagram []byte) {
+	if !w.r.env.Deliver(p.Index, datagram) {
+		w.r.drop(HostBusy)
 	}
-	return dst[0] == 0xff
 }
 
 // fromHost sends what the node's own stack has queued.
@@ -58,9 +61,9 @@ func (w *Worker) fromHost() bool {
 				w.r.decoded[why].Add(1)
 				continue
 			}
-			v.PartialSum = f.Offload.NeedsChecksum
-			if f.Offload.Segment != link.SegmentNone {
-				v.SegSize = int(f.Offload.SegSize)
+			if v.Family == 0 || !noteOffloads(f, v) {
+				w.r.drop(BadOffload)
+				continue
 			}
 			w.fromSelf(w.ifaces[i], f, v)
 		}
@@ -72,25 +75,41 @@ func (w *Worker) fromHost() bool {
 	}
 }
 
-// fromSelf walks a packet of the node's own: rules out, no translation.
+// fromSelf walks a packet of the node's own: rules out, and no translation
+// but that of the answers to what was translated on its way in.
 func (w *Worker) fromSelf(iface uint16, f *link.Frame, v *packet.View) {
-	if a, ok := w.snap.locals[v.Src]; ok && a.Kind != Own && a.Kind != Held {
+	if k := w.snap.local(iface, v.Src).Kind; k != 0 && k != Own && k != Held {
 		w.r.drop(VIPNotHeld)
 		return
 	}
-	out, gateway, ok := w.wayOut(iface, v)
+	out, next, ok := w.wayOut(iface, v)
 	if !ok {
 		return
 	}
 	filter, d := w.r.env.Filter, &w.decision
 	filter.Self(w.mono, out.Index, v, d)
 	if d.Verdict != pf.Pass {
+		w.refuse(nil, v, d)
 		return
 	}
-	var mac link.MAC
-	if isGroup(v.Dst) || w.snap.routes.Broadcast(out.Index, v.Dst) {
+	group := w.isGroup(out, v.Dst)
+	if !group && w.tooBig(out, f, v) {
+		w.r.drop(TooBig)
+		w.complain(nil, v, packetTooBig, uint32(out.MTU))
+		return
+	}
+	if d.To.Src != v.Src && !w.snap.holds(d.To.Src) {
+		w.r.drop(VIPNotHeld)
+		return
+	}
+	packet.SetTuple(v, &d.To)
+	if packet.IsICMPError(v) {
+		w.ownError(v)
+	}
+	mac := link.MAC{}
+	if group {
 		mac = groupMAC(v.Dst)
-	} else if mac, ok = w.resolveNext(nil, out, f, v, &d.To, gateway); !ok {
+	} else if mac, ok = w.resolve(nil, out, f, v, &v.Tuple, next); !ok {
 		return
 	}
 	w.finish(out, f, v, mac)
@@ -98,24 +117,29 @@ func (w *Worker) fromSelf(iface uint16, f *link.Frame, v *packet.View) {
 
 // wayOut finds the interface and the neighbour for a packet of the node's own.
 func (w *Worker) wayOut(iface uint16, v *packet.View) (*port, packet.Addr, bool) {
-	linkLocal := v.Dst[0] == 0xfe && v.Dst[1]&0xc0 == 0x80
-	if isGroup(v.Dst) || linkLocal {
-		if int(iface) < len(w.snap.ports) && w.snap.ports[iface] != nil {
-			return w.snap.ports[iface], v.Dst, true
+	if isLinkLocal(v.Dst) || v.Dst.IsMulticast() || v.Dst.IsBroadcast() {
+		out := w.snap.port(iface)
+		if out == nil {
+			w.r.drop(PortDown)
 		}
-		w.r.drop(PortDown)
-		return nil, v.Dst, false
+		return out, v.Dst, out != nil
 	}
 	next, ok := w.lookup(v.Dst)
 	if !ok {
+		w.complain(nil, v, noRoute, 0)
 		return nil, v.Dst, false
 	}
 	return w.snap.ports[next.Iface], nextAddr(next, v.Dst), true
 }
 
+// groupMAC is where a packet for a group or for everybody goes.
 func groupMAC(dst packet.Addr) link.MAC {
-	if dst.Is4() && dst[12]&0xf0 != 0xe0 {
+	if !dst.IsMulticast() {
 		return link.MAC{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
 	}
 	return link.MAC(packet.MulticastMAC(dst.Netip()))
 }
+
+// isLinkLocal says whether a is an IPv6 address that means something on its
+// link only.
+func isLinkLocal(a packet.Addr) bool { return a[0] == 0xfe && a[1]&0xc0 == 0x80 }

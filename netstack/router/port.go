@@ -23,9 +23,10 @@ type PortStats struct {
 // port is one interface as the walk sees it.
 type port struct {
 	PortConfig
-	info     link.Info // of the device, or of the trunk's
-	trunk    *port     // of a VLAN child
-	children []*port   // VLAN children of a trunk
+	info     link.Info     // of the device; of a child nothing
+	features link.Features // the offloads that frames leaving here may carry
+	trunk    *port         // of a VLAN child
+	children []*port       // VLAN children of a trunk
 	stats    *portStats
 }
 
@@ -33,24 +34,9 @@ func newPort(c PortConfig) *port {
 	p := &port{PortConfig: c, stats: new(portStats)}
 	if c.Device != nil {
 		p.info = c.Device.Info()
+		p.features = p.info.Features
 	}
 	return p
-}
-
-// device is what frames of p are written to.
-func (p *port) device() link.Device {
-	if p.trunk != nil {
-		return p.trunk.Device
-	}
-	return p.Device
-}
-
-// features are the offloads that frames leaving by p may carry.
-func (p *port) features() link.Features {
-	if p.trunk != nil {
-		return p.trunk.info.Features
-	}
-	return p.info.Features
 }
 
 // layer3 says that p has no neighbours to ask for.

@@ -7,13 +7,15 @@ type Reason uint8
 
 // The reasons, in the order in which a packet meets them.
 const (
-	NotForUs Reason = iota
-	UnknownVLAN
+	UnknownVLAN Reason = iota
+	NotForUs
+	BadOffload // what its sender left to others does not fit the frame
 	UnknownType
 	ForeignND
 	VIPNotHeld
 	AddressUnusable
-	NotForwarded // multicast and broadcast do not leave their link
+	OwnSource    // from a wire, and yet from an address of this node
+	NotForwarded // multicast, broadcast and link-local do not leave their link
 	NoRoute
 	Blackhole
 	TTLExceeded
@@ -29,8 +31,8 @@ const (
 
 // String is the counter's name.
 func (r Reason) String() string {
-	names := [...]string{"not-for-us", "unknown-vlan", "unknown-ethertype", "router-discovery-ignored",
-		"vip-not-held", "address-unusable", "multicast-not-forwarded", "no-route", "blackhole",
+	names := [...]string{"unknown-vlan", "not-for-us", "bad-offload", "unknown-ethertype", "router-discovery-ignored",
+		"vip-not-held", "address-unusable", "own-address-as-source", "link-only-not-forwarded", "no-route", "blackhole",
 		"ttl-exceeded", "too-big", "no-neighbour", "neighbour-queue-full", "port-down", "host-busy", "bad-checksum", "no-room"}
 	if int(r) < len(names) {
 		return names[r]

@@ -1,7 +1,6 @@
 package router
 
 import (
-	"sync"
 	"time"
 
 	"tandem/netstack/link"
@@ -10,95 +9,82 @@ import (
 	"tandem/netstack/route"
 )
 
-// Limits of packets that wait for a neighbour's MAC.
-const (
-	heldPerHopMax = 8
-	heldMax       = 512
-)
-
-// held is a packet that waits. It is kept as it came in, so that the error
-// quotes what its sender sent.
-type held struct {
-	frame *link.Frame
-	from  uint16 // interface it came in by; 0: the node's own
-	to    packet.Tuple
-	own   bool // finished but for its Ethernet header
-}
-
-// hold is the waiting room, by neighbour.
-type hold struct {
-	mu    sync.Mutex
-	count int
-	byHop map[hopKey][]held
-}
-
-func (h *hold) init() { h.byHop = make(map[hopKey][]held) }
-
-// add keeps a copy of f; false: there is no room.
-func (h *hold) add(key hopKey, f *link.Frame, from uint16, to *packet.Tuple, own bool) bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.count >= heldMax || len(h.byHop[key]) >= heldPerHopMax {
-		return false
+// nextAddr is the neighbour that a packet goes to.
+func nextAddr(next route.Next, dst packet.Addr) packet.Addr {
+	if next.Kind == route.Via {
+		return next.Gateway
 	}
-	c := link.NewFrame(f.Len)
-	copy(c.Buf[c.Off:], f.Bytes())
-	c.Len, c.Offload = f.Len, f.Offload
-	h.byHop[key] = append(h.byHop[key], held{c, from, *to, own})
-	h.count++
-	return true
+	return dst
 }
 
-// take removes and returns what waits for a neighbour.
-func (h *hold) take(key hopKey) []held {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	out := h.byHop[key]
-	delete(h.byHop, key)
-	h.count -= len(out)
-	return out
-}
-
-// resolve finds the MAC of the next hop of a packet in transit.
-func (w *Worker) resolve(p, out *port, f *link.Frame, v *packet.View, to *packet.Tuple, next route.Next) (link.MAC, bool) {
-	return w.resolveNext(p, out, f, v, to, nextAddr(next, to.Dst))
-}
-
-// resolveNext finds a neighbour's MAC, or keeps the packet and asks. from is
-// nil for a packet of the node's own.
-func (w *Worker) resolveNext(from, out *port, f *link.Frame, v *packet.View, to *packet.Tuple, addr packet.Addr) (link.MAC, bool) {
+// hopKeyOf is the neighbour addr on out. All that leaves by a layer-3 interface
+// goes to the same one.
+func hopKeyOf(out *port, addr packet.Addr) hopKey {
 	if out.layer3() {
+		return hopKey{iface: out.Index}
+	}
+	return hopKey{out.Index, addr}
+}
+
+// findHop is the neighbour table's word on a next hop.
+func (r *Router) findHop(key hopKey) (link.MAC, bool) {
+	if key.addr.IsZero() {
 		return link.MAC{}, true
 	}
-	if mac, ok := w.r.env.Neigh.Lookup(out.Index, addr); ok {
-		return link.MAC(mac), true
+	mac, ok := r.env.Neigh.Lookup(key.iface, key.addr)
+	return link.MAC(mac), ok
+}
+
+// resolve finds a neighbour's MAC, or keeps the packet and asks. from is nil
+// for a packet of the node's own, which needs no more than its Ethernet header.
+func (w *Worker) resolve(from, out *port, f *link.Frame, v *packet.View, to *packet.Tuple, addr packet.Addr) (link.MAC, bool) {
+	key := hopKeyOf(out, addr)
+	if mac, ok := w.r.findHop(key); ok {
+		return mac, true
 	}
-	src := out.Source4
-	if v.Family == 6 {
-		src = out.Source6
-	}
-	mac, status, acts := w.r.env.Neigh.Resolve(w.now, out.Index, addr.Netip(), src.Netip(), w.acts[:0])
-	w.acts = acts
-	var in uint16
-	if from != nil {
-		in = from.Index
-	}
+	mac, status := w.ask(out, key)
 	switch status {
 	case neigh.Found:
-		w.neighActions()
-		return link.MAC(mac), true
+		return mac, true
 	case neigh.Pending:
-		if !w.r.hold.add(hopKey{out.Index, addr}, f, in, to, from == nil) {
-			w.r.drop(HoldFull)
+		h := held{to: *to}
+		if from != nil {
+			h.from = from.Index
 		}
+		if h.whole = w.rejoined(f); h.whole {
+			h.joined = w.joined
+		}
+		w.r.drops[HoldFull].Add(uint64(w.r.hold.add(key, f, h)))
+		w.settle(out, key)
 	default:
 		w.r.drop(NoNeighbour)
-		if from != nil {
-			w.sendError(from, v, hostUnreachable, 0)
-		}
+		w.complain(from, v, hostUnreachable, 0)
 	}
-	w.neighActions()
 	return link.MAC{}, false
+}
+
+// ask has the neighbour machine look for a neighbour.
+func (w *Worker) ask(out *port, key hopKey) (link.MAC, neigh.Status) {
+	src := out.Source4
+	if !key.addr.Is4() {
+		src = out.Source6
+	}
+	mac, status, acts := w.r.env.Neigh.Resolve(w.now, key.iface, key.addr.Netip(), src.Netip(), w.acts[:0])
+	w.acts = acts
+	w.neighActions()
+	return link.MAC(mac), status
+}
+
+// settle asks once more after a packet was put aside: another worker may have
+// been told the answer, or that there is none, between the question and then,
+// and nobody else would come back for the packet.
+func (w *Worker) settle(out *port, key hopKey) {
+	switch mac, status := w.ask(out, key); status {
+	case neigh.Found:
+		w.release(key, mac)
+	case neigh.Failed:
+		w.giveUp(key)
+	}
 }
 
 // neighActions does what the neighbour machine asked for in w.acts.
@@ -112,49 +98,59 @@ func (w *Worker) neighActions() {
 		case neigh.Send:
 			w.sendFrame(a.Port, a.Frame)
 		case neigh.Resolved, neigh.Changed:
-			w.r.hops.change(key, link.MAC(a.MAC))
+			w.r.snap.Load().hops.refresh(key)
 			w.release(key, link.MAC(a.MAC))
 		case neigh.Unreachable:
-			w.r.hops.forget(key)
+			w.r.snap.Load().hops.refresh(key)
 			w.giveUp(key)
 		default:
 			w.r.env.NeighEvent(w.now, a)
 		}
 	}
+	clear(acts) // their frames are not ours to keep
 	w.acts = acts[:0]
 }
 
-// sendFrame queues a whole frame for an interface.
-func (w *Worker) sendFrame(iface uint16, frame []byte) {
-	if int(iface) >= len(w.snap.ports) || w.snap.ports[iface] == nil {
+// sendFrame queues a whole frame for an interface; false: there is none, or
+// the frame is longer than any of our own.
+func (w *Worker) sendFrame(iface uint16, frame []byte) bool {
+	out := w.snap.port(iface)
+	if out == nil {
 		w.r.drop(PortDown)
-		return
+		return false
 	}
 	f := w.spare()
 	if len(frame) > len(f.Buf)-f.Off {
 		w.r.drop(NoRoom)
-		return
+		return false
 	}
 	f.Len = copy(f.Buf[f.Off:], frame)
-	w.emit(w.snap.ports[iface], f)
+	w.emit(out, f)
+	return true
 }
 
 // release sends what waited for a neighbour that has answered.
 func (w *Worker) release(key hopKey, mac link.MAC) {
-	if int(key.iface) >= len(w.snap.ports) || w.snap.ports[key.iface] == nil {
-		return
+	out := w.snap.port(key.iface)
+	if out == nil {
+		return // what waits goes with the interface
 	}
-	out := w.snap.ports[key.iface]
 	for _, h := range w.r.hold.take(key) {
 		var v packet.View
-		if !decodeHeld(h.frame, &v) {
+		if packet.Decode(h.frame.Bytes(), &v) != packet.OK {
 			continue
 		}
-		if h.own {
+		noteOffloads(h.frame, &v)
+		whole, joined := w.whole, w.joined
+		if h.whole {
+			w.whole, w.joined = h.frame, h.joined
+		}
+		if h.from == 0 {
 			w.finish(out, h.frame, &v, mac)
-			continue
+		} else {
+			w.forward(out, h.frame, &v, &h.to, mac)
 		}
-		w.forward(out, h.frame, &v, &h.to, mac)
+		w.whole, w.joined = whole, joined
 	}
 }
 
@@ -163,22 +159,11 @@ func (w *Worker) giveUp(key hopKey) {
 	for _, h := range w.r.hold.take(key) {
 		w.r.drop(NoNeighbour)
 		var v packet.View
-		if h.own || !decodeHeld(h.frame, &v) || w.snap.ports[h.from] == nil {
-			continue
+		from := w.snap.port(h.from)
+		if packet.Decode(h.frame.Bytes(), &v) == packet.OK && (from != nil || h.from == 0) {
+			w.complain(from, &v, hostUnreachable, 0)
 		}
-		w.sendError(w.snap.ports[h.from], &v, hostUnreachable, 0)
 	}
-}
-
-func decodeHeld(f *link.Frame, v *packet.View) bool {
-	if packet.Decode(f.Bytes(), v) != packet.OK {
-		return false
-	}
-	v.PartialSum = f.Offload.NeedsChecksum
-	if f.Offload.Segment != link.SegmentNone {
-		v.SegSize = int(f.Offload.SegSize)
-	}
-	return true
 }
 
 // Send puts a finished frame on an interface, for machines that build their
@@ -188,30 +173,24 @@ func (r *Router) Send(now time.Time, iface uint16, frame []byte) bool {
 	w := r.pool.Get().(*Worker)
 	defer r.pool.Put(w)
 	w.begin(now)
-	if int(iface) >= len(w.snap.ports) || w.snap.ports[iface] == nil {
-		r.drop(PortDown)
-		return false
-	}
-	stats := w.snap.ports[iface].stats
-	errs := stats.txErrors.Load()
-	w.sendFrame(iface, frame)
-	w.flush()
-	return stats.txErrors.Load() == errs
+	return w.sendFrame(iface, frame) && w.flush() == 0
 }
 
 // NeighActions does what a call of the neighbour machine asked for, when the
-// call was made by others (addresses set, announcements begun).
+// call was made by others (addresses set, announcements begun). The slice must
+// not be used any more afterwards.
 func (r *Router) NeighActions(now time.Time, acts []neigh.Action) {
 	w := r.pool.Get().(*Worker)
 	defer r.pool.Put(w)
 	w.begin(now)
 	w.acts = acts
 	w.neighActions()
+	w.acts = nil
 	w.flush()
 }
 
 // LinkDown forgets the neighbours of an interface that has lost its link.
 func (r *Router) LinkDown(iface uint16) {
 	r.env.Neigh.Flush(iface)
-	r.hops.forgetPort(iface)
+	r.snap.Load().hops.refreshPort(iface)
 }

@@ -118,11 +118,42 @@ type Config struct {
 
 // snapshot is what a walk may look at; it is replaced as a whole.
 type snapshot struct {
-	gen     uint32
-	ports   []*port // by interface number; [0] is nil
-	routes  *route.Table
-	locals  map[packet.Addr]Address
-	virtual map[uint16][]link.MAC
+	gen        uint32
+	ports      []*port // by interface number; [0] is nil
+	hops       *hops   // its numbers mean something in states of this gen only
+	routes     *route.Table
+	addresses  []Address
+	locals     map[localKey]Address
+	own4, own6 packet.Addr // to complain from where an interface has no address
+	virtual    map[uint16][]link.MAC
+}
+
+// localKey finds an address of the node. Link-local ones are their interface's
+// alone; two interfaces may well have the same.
+type localKey struct {
+	addr  packet.Addr
+	iface uint16 // 0 but for link-local addresses
+}
+
+func localKeyOf(iface uint16, addr packet.Addr) localKey {
+	if !isLinkLocal(addr) {
+		iface = 0
+	}
+	return localKey{addr, iface}
+}
+
+// local is what the node knows of addr on an interface: an address of its own
+// or a virtual one; of another's the Kind is 0.
+func (s *snapshot) local(iface uint16, addr packet.Addr) Address {
+	return s.locals[localKeyOf(iface, addr)]
+}
+
+// port is interface i, or nil.
+func (s *snapshot) port(i uint16) *port {
+	if int(i) >= len(s.ports) {
+		return nil
+	}
+	return s.ports[i]
 }
 
 // Router joins ports, filter, routes and neighbours. Make one with [New].
@@ -130,8 +161,8 @@ type Router struct {
 	env     Env
 	epoch   time.Time
 	workers []*Worker
-	hops    hops
 	hold    hold
+	limit   limiter // of ICMP errors and resets
 	drops   [reasonCount]atomic.Uint64
 	decoded [256]atomic.Uint64 // packets dropped by packet.Reason
 
@@ -151,9 +182,9 @@ func New(cfg Config, env Env) (*Router, error) {
 		return nil, fmt.Errorf("router: empty route table: %w", err)
 	}
 	r := &Router{env: env, epoch: cfg.Now.Add(-time.Second)}
-	r.hops.init()
 	r.hold.init()
-	r.snap.Store(&snapshot{gen: 1, ports: []*port{nil}, routes: empty})
+	r.limit.init()
+	r.snap.Store(&snapshot{gen: 1, ports: []*port{nil}, hops: newHops(r.findHop), routes: empty})
 	r.pool.New = func() any { return newWorker(r, -1, 0) }
 	for i := range cfg.Workers {
 		r.workers = append(r.workers, newWorker(r, i, batchMax))
@@ -181,8 +212,17 @@ func (r *Router) change(edit func(*snapshot)) {
 	r.snap.Store(&next)
 }
 
-// SetPorts replaces the set of interfaces. Ports that stay (same device,
-// parent and tag) keep their counters.
+// renewHops replaces a table of next hops that is full.
+func (r *Router) renewHops(full *hops) {
+	r.change(func(s *snapshot) {
+		if s.hops == full {
+			s.hops = newHops(r.findHop)
+		}
+	})
+}
+
+// SetPorts replaces the set of interfaces. Those whose name stays keep their
+// counters.
 func (r *Router) SetPorts(cfgs []PortConfig) error {
 	top := uint16(0)
 	for _, c := range cfgs {
@@ -207,10 +247,11 @@ func (r *Router) SetPorts(cfgs []PortConfig) error {
 			return fmt.Errorf("router: interface %s: its parent %d has no device", c.Name, c.Parent)
 		}
 		ports[c.Index].trunk = ports[c.Parent]
+		ports[c.Index].features = ports[c.Parent].features
 		ports[c.Parent].children = append(ports[c.Parent].children, ports[c.Index])
 	}
-	r.change(func(s *snapshot) { s.ports = ports })
-	r.hops.clear()
+	r.change(func(s *snapshot) { s.ports, s.hops = ports, newHops(r.findHop) })
+	r.hold.keepPorts(func(i uint16) bool { return int(i) < len(ports) && ports[i] != nil })
 	return nil
 }
 
@@ -219,11 +260,22 @@ func (r *Router) SetRoutes(t *route.Table) { r.change(func(s *snapshot) { s.rout
 
 // SetAddresses replaces the node's addresses and the virtual MACs taken.
 func (r *Router) SetAddresses(a Addresses) {
-	locals := make(map[packet.Addr]Address, len(a.List))
+	locals := make(map[localKey]Address, len(a.List))
+	var own4, own6 packet.Addr
 	for _, l := range a.List {
-		locals[l.Addr] = l
+		locals[localKeyOf(l.Iface, l.Addr)] = l
+		switch {
+		case l.Kind != Own || isLinkLocal(l.Addr):
+		case l.Addr.Is4() && own4.IsZero():
+			own4 = l.Addr
+		case !l.Addr.Is4() && own6.IsZero():
+			own6 = l.Addr
+		}
 	}
-	r.change(func(s *snapshot) { s.locals, s.virtual = locals, a.VirtualMACs })
+	r.change(func(s *snapshot) {
+		s.addresses, s.locals, s.virtual = slices.Clone(a.List), locals, a.VirtualMACs
+		s.own4, s.own6 = own4, own6
+	})
 	r.programFilters()
 }
 
@@ -262,7 +314,7 @@ var groups = [...]link.MAC{
 func (s *snapshot) taken(p *port) []link.MAC {
 	macs := append([]link.MAC{p.MAC}, s.virtual[p.Index]...)
 	macs = append(macs, groups[:]...)
-	for _, a := range s.locals {
+	for _, a := range s.addresses {
 		if a.Iface == p.Index && !a.Addr.Is4() {
 			macs = append(macs, link.MAC(packet.MulticastMAC(packet.SolicitedNode(a.Addr.Netip()))))
 		}
@@ -284,19 +336,29 @@ func (r *Router) Routes() *route.Table { return r.snap.Load().routes }
 
 // Local says what the node does with packets for addr; false: not its address.
 func (r *Router) Local(addr packet.Addr) (Address, bool) {
-	a, ok := r.snap.Load().locals[addr]
-	return a, ok
+	for _, a := range r.snap.Load().addresses {
+		if a.Addr == addr {
+			return a, true
+		}
+	}
+	return Address{}, false
 }
 
 // holds says whether a translation to addr may be used now: it is no virtual
 // address, or one that this node answers for.
 func (s *snapshot) holds(addr packet.Addr) bool {
-	a, ok := s.locals[addr]
-	return !ok || a.Kind == Own || a.Kind == Held || a.Kind == Draining
+	switch s.local(0, addr).Kind {
+	case 0, Own, Held, Draining:
+		return true
+	}
+	return false
 }
 
 // Holds is whether a new flow may be translated to addr.
 func (r *Router) Holds(addr packet.Addr) bool {
-	a, ok := r.snap.Load().locals[addr]
-	return !ok || a.Kind == Own || a.Kind == Held
+	switch r.snap.Load().local(0, addr).Kind {
+	case 0, Own, Held:
+		return true
+	}
+	return false
 }

@@ -14,33 +14,27 @@ func (w *Worker) walk(p *port, f *link.Frame, v *packet.View, hit *state.Hit) {
 	if hit.Verdict == state.Pass && w.fast(p, f, v, hit) {
 		return
 	}
-	if v.Fragment {
-		if f, v = w.reassemble(p, f, v); f == nil {
-			return
-		}
-		defer w.flush() // the frame is ours and the next datagram needs it
-		hit = &w.hit
-		w.r.env.Filter.States().Match(w.mono, p.Index, false, v, hit)
-	} else if hit.Verdict == state.Miss && w.inserted {
+	filter := w.r.env.Filter
+	if hit.Verdict == state.Miss && w.inserted {
 		// An earlier packet of this batch may have made the state.
 		hit = &w.hit
-		w.r.env.Filter.States().Match(w.mono, p.Index, false, v, hit)
+		filter.States().Match(w.mono, p.Index, false, v, hit)
 	}
-	if !w.normal(p, v) {
+	if !filter.Scrub(p.Index, v) {
 		return
 	}
-	filter := w.r.env.Filter
+	if hit.Verdict == state.Drop && hit.Reason == state.NotAllowed && hit.RuleGen != w.policy.Gen && filter.Recheck(w.mono, hit) {
+		// The rules let the flow go on again.
+		filter.States().Match(w.mono, p.Index, false, v, hit)
+	}
 	switch {
-	case hit.Verdict == state.Drop:
-		if hit.Reason == state.NotAllowed && hit.RuleGen != filter.Generation() {
-			// The rules may let the flow go on again; this packet was not
-			// followed by its state, so its sender repeats it.
-			filter.Recheck(w.mono, hit)
-		}
-	case packet.IsICMPError(v):
-		w.icmpError(p, f, v)
 	case hit.Verdict == state.Pass:
 		w.known(p, f, v, hit)
+	case hit.Verdict == state.Drop:
+		if hit.Reset {
+			w.reset(p, v) // so that the sender forgets an older connection
+		}
+	case packet.IsICMPError(v) && w.icmpError(p, f, v):
 	default:
 		w.first(p, f, v)
 	}
@@ -50,16 +44,19 @@ func (w *Worker) walk(p *port, f *link.Frame, v *packet.View, hit *state.Hit) {
 // this packet needs more than a rewrite. It may decline; then the first walk
 // is taken, which is slower and never different.
 func (w *Worker) fast(p *port, f *link.Frame, v *packet.View, hit *state.Hit) bool {
-	if hit.Path.Gen != w.snap.gen || v.TTL <= 1 || v.Options || v.Fragment || hit.RuleGen != w.r.env.Filter.Generation() {
+	if hit.Path.Gen != w.snap.gen || hit.RuleGen != w.policy.Gen || v.TTL <= 1 || v.Options {
 		return false
 	}
-	h := w.r.hops.get(hit.Path.Hop)
+	h := w.snap.hops.get(hit.Path.Hop)
 	if h == nil {
 		return false
 	}
 	out := w.snap.ports[hit.Path.Out]
-	if w.wireLen(v) > out.MTU || !carries(out.features(), f) || w.r.env.Filter.Touches(p.Index, v) {
+	if wireLen(v) > out.MTU {
 		return false
+	}
+	if w.policy.Touches(p.Index, v) {
+		w.r.env.Filter.Scrub(p.Index, v)
 	}
 	if !h.used.Load() {
 		h.used.Store(true)
@@ -68,66 +65,60 @@ func (w *Worker) fast(p *port, f *link.Frame, v *packet.View, hit *state.Hit) bo
 	return true
 }
 
-// wireLen is the length of the longest IP packet that v becomes on a wire.
-func (w *Worker) wireLen(v *packet.View) int {
-	if v.SegSize > 0 {
-		return v.Payload - v.L3 + v.SegSize
-	}
-	return v.End - v.L3
-}
-
-// carries says whether a device takes a frame as it is.
-func carries(has link.Features, f *link.Frame) bool {
-	switch f.Offload.Segment {
-	case link.SegmentTCP4:
-		return has.TCP4 && has.Checksum
-	case link.SegmentTCP6:
-		return has.TCP6 && has.Checksum
-	case link.SegmentUDP:
-		return has.UDP && has.Checksum
-	}
-	return has.Checksum || !f.Offload.NeedsChecksum
-}
-
-// normal applies the interface's normalisation; false: the packet is dropped.
-func (w *Worker) normal(p *port, v *packet.View) bool {
-	return w.r.env.Filter.Normalise(p.Index, v)
-}
-
 // known walks a packet of a flow whose way is not remembered or not current.
 func (w *Worker) known(p *port, f *link.Frame, v *packet.View, hit *state.Hit) {
 	filter := w.r.env.Filter
-	if hit.RuleGen != filter.Generation() && !filter.Recheck(w.mono, hit) {
+	if hit.RuleGen != w.policy.Gen && !filter.Recheck(w.mono, hit) || v.Options && !filter.OptionsPass(hit) {
+		return
+	}
+	if !w.mayFollow(p, v, hit, hit.To.Src) {
 		return
 	}
 	if hit.Out == 0 {
 		w.local(p, f, v, &hit.To)
 		return
 	}
-	if kind := w.snap.locals[v.Dst].Kind; kind == NotHeld || kind == Unusable {
-		w.r.drop(VIPNotHeld)
-		return
-	}
 	next, ok := w.lookup(hit.To.Dst)
-	if !ok || !w.liveTTL(p, v) {
-		return
+	switch {
+	case !ok:
+		w.unroutable(p, v, next)
+	case next.Iface != hit.Out && hit.Dir == state.Forward:
+		// The route has moved to another interface: answers would come in
+		// where the state does not expect them. The flow begins anew.
+		filter.States().Remove(hit.ID)
+		w.first(p, f, v)
+	case w.liveTTL(p, v):
+		w.route(p, f, v, &hit.To, next, hit)
 	}
-	if !w.snap.holds(hit.To.Src) {
+}
+
+// mayFollow says whether a packet may follow its state as far as the node's
+// addresses go: those it was sent to, and the one that it would be sent from.
+func (w *Worker) mayFollow(p *port, v *packet.View, hit *state.Hit, src packet.Addr) bool {
+	switch kind := w.snap.local(p.Index, v.Dst).Kind; {
+	case kind == Unusable:
+		w.r.drop(AddressUnusable)
+	case kind == NotHeld, kind == Draining && hit.Out == 0, hit.Out != 0 && !w.snap.holds(src):
 		w.r.drop(VIPNotHeld)
-		return
+	default:
+		return true
 	}
-	w.route(p, f, v, &hit.To, next, hit)
+	return false
 }
 
 // first walks the first packet of a flow: rules in, then the node itself or
 // the route, then rules out.
 func (w *Worker) first(p *port, f *link.Frame, v *packet.View) {
-	switch w.snap.locals[v.Dst].Kind {
+	switch w.snap.local(p.Index, v.Dst).Kind {
 	case NotHeld, Draining:
 		w.r.drop(VIPNotHeld)
 		return
 	case Unusable:
 		w.r.drop(AddressUnusable)
+		return
+	}
+	if k := w.snap.local(p.Index, v.Src).Kind; (k == Own || k == Held) && !punted(v.Proto) {
+		w.r.drop(OwnSource) // an echo, or a forger (RFC 1812, section 5.3.7)
 		return
 	}
 	filter, d := w.r.env.Filter, &w.decision
@@ -136,10 +127,10 @@ func (w *Worker) first(p *port, f *link.Frame, v *packet.View) {
 		w.refuse(p, v, d)
 		return
 	}
-	group := isGroup(v.Dst) || w.snap.routes.Broadcast(p.Index, v.Dst)
-	switch kind := w.snap.locals[d.To.Dst].Kind; {
-	case group:
-		w.groupcast(p, f, v)
+	switch kind := w.snap.local(p.Index, d.To.Dst).Kind; {
+	case w.isGroup(p, v.Dst):
+		// Never forwarded, and no state: the answers come from others.
+		w.deliver(p, f, v)
 	case kind == Own || kind == Held:
 		if filter.Local(w.mono, p.Index, v, d) {
 			w.inserted = true
@@ -154,12 +145,19 @@ func (w *Worker) first(p *port, f *link.Frame, v *packet.View) {
 
 // transit routes the first packet of a flow that does not end here.
 func (w *Worker) transit(p *port, f *link.Frame, v *packet.View, d *pf.Decision) {
-	next, ok := w.lookup(d.To.Dst)
-	if !ok {
-		w.unreachable(p, v, noRoute)
+	if staysOnLink(v.Src) || staysOnLink(d.To.Dst) || d.To.Dst.IsMulticast() {
+		w.r.drop(NotForwarded)
 		return
 	}
-	if !w.liveTTL(p, v) {
+	next, ok := w.lookup(d.To.Dst)
+	switch {
+	case !ok:
+		w.unroutable(p, v, next)
+		return
+	case d.To.Dst.Is4() && w.snap.routes.Broadcast(next.Iface, d.To.Dst):
+		w.r.drop(NotForwarded)
+		return
+	case !w.liveTTL(p, v):
 		return
 	}
 	w.r.env.Filter.Out(w.mono, p.Index, next.Iface, v, d)
@@ -168,12 +166,21 @@ func (w *Worker) transit(p *port, f *link.Frame, v *packet.View, d *pf.Decision)
 		return
 	}
 	w.inserted = true
-	hit := &w.hit
-	*hit = d.Hit()
-	w.route(p, f, v, &d.To, next, hit)
+	w.hit = d.Hit()
+	w.route(p, f, v, &w.hit.To, next, &w.hit)
 }
 
-// lookup finds the route; a packet that has none is counted.
+// staysOnLink says whether a packet from or to a is for its link only:
+// link-local addresses (RFC 4291, section 2.5.6; RFC 3927, section 7) and
+// none (RFC 1812, section 5.3.7).
+func staysOnLink(a packet.Addr) bool {
+	if a.Is4() {
+		return a[12] == 169 && a[13] == 254 || a[12] == 0
+	}
+	return isLinkLocal(a) || a.IsZero()
+}
+
+// lookup finds the route of a packet; one that has none is counted.
 func (w *Worker) lookup(dst packet.Addr) (route.Next, bool) {
 	next, ok := w.snap.routes.Lookup(dst)
 	switch {
@@ -182,11 +189,19 @@ func (w *Worker) lookup(dst packet.Addr) (route.Next, bool) {
 	case next.Kind == route.Blackhole:
 		w.r.drop(Blackhole)
 		return next, false
-	case int(next.Iface) >= len(w.snap.ports) || w.snap.ports[next.Iface] == nil:
+	case w.snap.port(next.Iface) == nil:
 		w.r.drop(PortDown)
 		return next, false
 	}
 	return next, ok
+}
+
+// unroutable tells a sender that its packet cannot be forwarded, unless a
+// blackhole is meant to be silent.
+func (w *Worker) unroutable(p *port, v *packet.View, next route.Next) {
+	if next.Kind != route.Blackhole {
+		w.complain(p, v, noRoute, 0)
+	}
 }
 
 // liveTTL answers a packet that may not be forwarded any further.
@@ -195,59 +210,45 @@ func (w *Worker) liveTTL(p *port, v *packet.View) bool {
 		return true
 	}
 	w.r.drop(TTLExceeded)
-	w.sendError(p, v, timeExceeded, 0)
+	w.complain(p, v, timeExceeded, 0)
 	return false
 }
 
 // route sends a packet towards its next hop and, once the neighbour is known,
-// writes the way into the flow's state.
+// writes the way into the flow's state, where there is one. to must stay as it
+// is until then.
 func (w *Worker) route(p *port, f *link.Frame, v *packet.View, to *packet.Tuple, next route.Next, hit *state.Hit) {
 	out := w.snap.ports[next.Iface]
-	if w.tooBig(out, v) {
+	if w.tooBig(out, f, v) {
 		w.r.drop(TooBig)
-		w.sendError(p, v, tooBig, uint32(out.MTU))
+		w.complain(p, v, packetTooBig, uint32(out.MTU))
 		return
 	}
-	become := *to // to may lie in a record that the next walk reuses
-	mac, ok := w.resolve(p, out, f, v, &become, next)
+	become := *to // what to points at may be used by errors on the way
+	addr := nextAddr(next, become.Dst)
+	mac, ok := w.resolve(p, out, f, v, &become, addr)
 	if !ok {
 		return
 	}
-	if hit.ID != 0 {
-		hop := w.r.hops.put(hopKey{out.Index, nextAddr(next, become.Dst)}, mac)
-		w.r.env.Filter.States().SetPath(hit.ID, hit.Dir, state.Path{Out: out.Index, Hop: hop, Gen: w.snap.gen})
+	if hit != nil && hit.ID != 0 {
+		w.note(hit, out, addr)
 	}
 	w.forward(out, f, v, &become, mac)
 }
 
-// nextAddr is the neighbour that a packet goes to.
-func nextAddr(next route.Next, dst packet.Addr) packet.Addr {
-	if next.Kind == route.Via {
-		return next.Gateway
+// note writes the way of a packet into its flow's state.
+func (w *Worker) note(hit *state.Hit, out *port, addr packet.Addr) {
+	hop := w.snap.hops.put(hopKeyOf(out, addr))
+	if hop == 0 {
+		w.r.renewHops(w.snap.hops)
+		return
 	}
-	return dst
+	w.r.env.Filter.States().SetPath(hit.ID, hit.Dir, state.Path{Out: out.Index, Hop: hop, Gen: w.snap.gen})
 }
 
-// forward rewrites the packet for good and sends it by out. Whatever out
-// cannot carry is done here: segments, sums, fragments.
+// forward rewrites the packet for good and sends it by out.
 func (w *Worker) forward(out *port, f *link.Frame, v *packet.View, to *packet.Tuple, mac link.MAC) {
 	packet.SetTuple(v, to)
 	packet.DecTTL(v)
 	w.finish(out, f, v, mac)
-}
-
-// finish puts the Ethernet header on a packet that is otherwise ready and
-// fits it to the device.
-func (w *Worker) finish(out *port, f *link.Frame, v *packet.View, mac link.MAC) {
-	packet.SetMACs(v, packet.MAC(mac), packet.MAC(out.MAC))
-	w.r.env.Filter.Shape(out.Index, v)
-	f.Len = v.End // padding of the way in is not carried along
-	switch {
-	case !carries(out.features(), f):
-		w.adapt(out, f, v)
-	case v.SegSize == 0 && v.End-v.L3 > w.partMax(out, v):
-		w.fragment(out, f, v)
-	default:
-		w.emit(out, f)
-	}
 }

@@ -189,3 +189,11 @@ func (b *body) icmpType() uint8 {
 	}
 	return b.icmp + 1 // all other answers are numbered one above what they answer
 }
+
+// Remove ends a state and says whether it was there to be ended.
+func (t *Table) Remove(id ID) bool { return t.remove(id) }
+
+// Places is how many places a full turn of Sweep looks at.
+func (t *Table) Places() int {
+	return int(t.slab4.used.Load()) + int(t.slab6.used.Load()) - 2
+}
