@@ -12,7 +12,11 @@ import (
 	"strings"
 	"testing"
 
+	"tandem/netstack/packet"
+	"tandem/netstack/pf"
+	"tandem/netstack/pf/norm"
 	"tandem/netstack/pf/state"
+	"tandem/netstack/router"
 )
 
 // The reference in docs/configuration.md is held against the code: its keys
@@ -344,5 +348,27 @@ func TestEveryTOMLBlockOfTheDocsLoads(t *testing.T) {
 	}
 	if blocks < 10 {
 		t.Errorf("found %d blocks", blocks)
+	}
+}
+
+// dropReasons are the words that `status` uses for dropped packets.
+func dropReasons() []string {
+	var words []string
+	for i := range 256 {
+		words = append(words, packet.Reason(i).String(), norm.Reason(i).String(), pf.Reason(i).String(),
+			router.Reason(i).String(), "state-"+state.Reason(i).String())
+	}
+	slices.Sort(words)
+	return slices.DeleteFunc(slices.Compact(words), func(w string) bool {
+		return strings.HasSuffix(w, "unknown") || strings.HasSuffix(w, "ok") && len(w) <= len("state-ok")
+	})
+}
+
+func TestTroubleshootingExplainsEveryDropReason(t *testing.T) {
+	text := strings.Join(docLines(t, "../../docs/troubleshooting.md"), "\n")
+	for _, w := range dropReasons() {
+		if !strings.Contains(text, "`"+w+"`") {
+			t.Errorf("no word about %s", w)
+		}
 	}
 }
