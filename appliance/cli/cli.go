@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tandem/appliance/control"
+	"tandem/appliance/node"
 )
 
 // Exit statuses.
@@ -36,6 +37,9 @@ type Env struct {
 	Now func() time.Time
 	// Terminal says whether a person reads what is written there.
 	Terminal func(io.Writer) bool
+	// Confine gives up the rights of the process that a running node does not
+	// need. Nil: it keeps them, as a test must.
+	Confine func(node.Confinement) ([]string, error)
 }
 
 // Main runs the command line of this process and returns its exit status.
@@ -45,6 +49,7 @@ func Main() int {
 	context.AfterFunc(ctx, stop) // A second signal ends the process at once.
 	return Run(ctx, os.Args[1:], Env{
 		Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv, Now: time.Now, Terminal: isTerminal,
+		Confine: node.Confine,
 	})
 }
 
@@ -145,7 +150,7 @@ Exit status: 0 done, 1 failed or unhealthy, 2 wrong command line, 3 no node answ
 	f.StringVarP(&a.file, "config", "c", "", "configuration `FILE` (default ./appliance.toml, else /etc/appliance.toml)")
 	f.StringVar(&a.socket, "control", "", "control `SOCKET` of the node to ask (default $APPLIANCE_CONTROL, then the configuration's)")
 	root.AddCommand(
-		a.checkVerb(),
+		a.runVerb(), a.checkVerb(),
 		a.statusVerb(), a.carpVerb(), a.statesVerb(), a.rulesVerb(), a.natVerb(),
 		a.arpVerb(), a.routesVerb(), a.interfacesVerb(),
 		a.reloadVerb(), a.logVerb(), a.captureVerb(), a.pingVerb(), a.tracerouteVerb(), a.versionVerb(),
