@@ -3,6 +3,7 @@
 package interop
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"os/exec"
@@ -68,10 +69,17 @@ func executable(t *testing.T) string {
 	return path
 }
 
-// appliance runs a verb of the binary to its end and returns what it printed.
-// Whether its exit status is a fault is the caller's to say.
+// appliance runs a verb of the binary to its end and returns what it printed
+// on its standard output. The error holds its complaints; exit status 1 may be
+// an answer, which is the caller's to say.
 func appliance(t *testing.T, args ...string) (string, error) {
 	t.Helper()
-	out, err := exec.Command(executable(t), args...).CombinedOutput()
-	return strings.TrimSpace(string(out)), err
+	var out, complaints bytes.Buffer
+	cmd := exec.Command(executable(t), args...)
+	cmd.Stdout, cmd.Stderr = &out, &complaints
+	err := cmd.Run()
+	if err != nil {
+		err = fmt.Errorf("%w: %s", err, bytes.TrimSpace(complaints.Bytes()))
+	}
+	return strings.TrimSpace(out.String()), err
 }

@@ -20,6 +20,7 @@ import (
 
 // node is `appliance run` in a namespace.
 type node struct {
+	life    *testing.T // ends the process, whichever part of the test started it
 	name    string
 	ns      *namespace
 	file    string
@@ -37,7 +38,7 @@ func newNode(t *testing.T, name, text string, plugs map[string]plug) *node {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	n := &node{name: name, ns: newNamespace(t, name), plugs: plugs,
+	n := &node{life: t, name: name, ns: newNamespace(t, name), plugs: plugs,
 		file: filepath.Join(dir, "appliance.toml"), control: filepath.Join(dir, "control.sock")}
 	if err := os.WriteFile(filepath.Join(dir, "carp.password"), []byte("lab-only\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -63,7 +64,7 @@ func (n *node) write(t *testing.T, text string) {
 // launch starts the process and plugs its devices in.
 func (n *node) launch(t *testing.T) {
 	t.Helper()
-	n.proc = n.ns.start(t, executable(t), "run", "-c", n.file)
+	n.proc = n.ns.start(n.life, executable(t), "run", "-c", n.file)
 	for _, device := range slices.Sorted(maps.Keys(n.plugs)) {
 		eventually(t, n.name+" makes the device "+device, func() bool {
 			n.mustRun(t)
@@ -137,19 +138,19 @@ func (n *node) mustVerb(t *testing.T, words string) string {
 	return out
 }
 
-// ask runs a verb with --json and reads what it prints.
+// ask runs a verb with --json and reads what it prints. Exit status 1 with an
+// answer says that something is unhealthy.
 func (n *node) ask(t *testing.T, words string, into any) {
 	t.Helper()
-	out := n.mustVerb(t, words+" --json")
-	if err := json.Unmarshal([]byte(out), into); err != nil {
-		t.Fatalf("%s: appliance %s --json: %v\n%s", n.name, words, err, out)
+	out, err := n.verb(t, words+" --json")
+	if jerr := json.Unmarshal([]byte(out), into); jerr != nil {
+		t.Fatalf("%s: appliance %s --json: %v, %v\n%s", n.name, words, err, jerr, out)
 	}
 }
 
 func (n *node) status(t *testing.T) (status.Node, error) {
 	t.Helper()
 	var s status.Node
-	// Exit status 1 says that the node is unhealthy, and prints all the same.
 	out, err := n.verb(t, "status --json")
 	if jerr := json.Unmarshal([]byte(out), &s); jerr != nil {
 		return s, fmt.Errorf("%w: %s", jerr, out)
