@@ -83,11 +83,23 @@ func (w *Worker) known(p *port, f *link.Frame, v *packet.View, hit *state.Hit) {
 	case !ok:
 		w.unroutable(p, v, next)
 	case next.Iface != hit.Out && hit.Dir == state.Forward:
-		// The route has moved to another interface: answers would come in
-		// where the state does not expect them. The flow begins anew.
-		filter.States().Remove(hit.ID)
-		w.first(p, f, v)
+		w.moved(p, f, v, hit, next)
 	case w.liveTTL(p, v):
+		w.route(p, f, v, &hit.To, next, hit)
+	}
+}
+
+// moved walks a packet of a flow whose route has moved to another interface:
+// answers would come in where its state does not expect them, so the flow
+// begins anew, unless an earlier packet of the batch has seen to that.
+func (w *Worker) moved(p *port, f *link.Frame, v *packet.View, old *state.Hit, next route.Next) {
+	states, hit := w.r.env.Filter.States(), &w.hit
+	states.Remove(old.ID)
+	states.Match(w.mono, p.Index, false, v, hit)
+	switch {
+	case hit.Verdict == state.Miss:
+		w.first(p, f, v)
+	case hit.Verdict == state.Pass && w.liveTTL(p, v):
 		w.route(p, f, v, &hit.To, next, hit)
 	}
 }

@@ -477,3 +477,16 @@ func decoded(t testing.TB, b []byte) *packet.View {
 	}
 	return v
 }
+
+// mustRoutes are the lab's networks with a default route by another gateway.
+func mustRoutes(t testing.TB, gateway netip.Addr) *route.Table {
+	t.Helper()
+	prefix := netip.MustParsePrefix
+	table, err := route.Build(route.Config{Connected: []route.Network{
+		{Prefix: prefix("198.51.100.0/24"), Iface: wan}, {Prefix: prefix("192.168.1.0/24"), Iface: lan}, {Prefix: prefix("172.16.0.0/24"), Iface: dmz},
+	}, Default4: route.Static{Gateway: gateway}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return table
+}
