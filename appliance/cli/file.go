@@ -41,6 +41,7 @@ type loaded struct {
 	plan     *plan.Plan       // nil if a problem is an error
 	problems []config.Problem
 	files    []string // every file that was read
+	denied   bool     // the rights were missing for one of them
 }
 
 // load reads a configuration and makes a plan of it. The error is about
@@ -63,6 +64,7 @@ func load(name string) (*loaded, error) {
 func (l *loaded) read(name string) ([]byte, error) {
 	l.files = append(l.files, name)
 	b, err := os.ReadFile(name)
+	l.denied = l.denied || errors.Is(err, fs.ErrPermission)
 	if pe, ok := errors.AsType[*fs.PathError](err); ok && name != l.name {
 		return nil, pe.Err // The problem that comes of it names the file.
 	}

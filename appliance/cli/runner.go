@@ -32,12 +32,16 @@ func (r *runner) reload(context.Context) status.Reload {
 	out := status.Reload{Changed: []string{}, Problems: []string{}}
 	l, err := load(r.name)
 	if err == nil {
+		if l.denied {
+			out.Problems = append(out.Problems, r.name+": since its start the node sees only the folders that its configuration named then; restart it to let it read others")
+		}
 		for _, p := range l.problems {
 			out.Problems = append(out.Problems, p.String())
 		}
 		if l.plan != nil {
-			out.Changed, err = r.node.Apply(l.plan)
-			out.Applied = err == nil
+			var changed []string
+			changed, err = r.node.Apply(l.plan)
+			out.Changed, out.Applied = append(out.Changed, changed...), err == nil
 		}
 	}
 	if err != nil {
@@ -47,7 +51,7 @@ func (r *runner) reload(context.Context) status.Reload {
 		r.log.Error("the configuration is not applied, the node goes on as it was", "source", "config", "file", r.name, "problems", out.Problems)
 		return out
 	}
-	out.Changed = append(slices.Clip(out.Changed), atNextStart(r.running.doc, l.doc)...)
+	out.Changed = append(out.Changed, atNextStart(r.running.doc, l.doc)...)
 	r.running = l
 	r.setLevel(l.doc)
 	r.log.Info("configuration applied", "source", "config", "file", r.name, "changed", out.Changed, "problems", out.Problems)
