@@ -120,6 +120,10 @@ func (c *Connector) next() {
 	one.sock = sock
 	one.deadline = c.h.w.root.newTimer(func() { one.end(TimedOut) })
 	one.deadline.Reset(ConnectTimeout)
+	if err := c.h.bindNext(sock); err != nil {
+		one.end(Unreachable)
+		return
+	}
 	if err := sock.ep.Connect(fullAddr(c.dst)); !started(err) {
 		one.end(outcomeOf(err))
 		return
@@ -129,6 +133,27 @@ func (c *Connector) next() {
 		c.h.conns[one.port] = one
 	}
 	c.h.touch(true)
+}
+
+// The ports that connections come from: as common systems do, a host goes
+// through all of them before it uses one again.
+const (
+	portFirst = 32768
+	ports     = 28232
+)
+
+// bindNext gives a socket the next port that is free.
+func (h *Host) bindNext(s *socket) (err tcpip.Error) {
+	if h.portsUsed == 0 {
+		h.portsUsed = 1 + h.w.Rand("host/"+h.name+"/port")()%ports
+	}
+	for range ports {
+		h.portsUsed++
+		if err = s.ep.Bind(tcpip.FullAddress{Port: uint16(portFirst + h.portsUsed%ports)}); err == nil {
+			return nil
+		}
+	}
+	return err
 }
 
 func started(err tcpip.Error) bool {

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"time"
 
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
@@ -60,6 +61,7 @@ type Host struct {
 	echoes    map[uint16]*Pinger
 	datagrams map[uint16]*Pinger
 	conns     map[uint16]*conn
+	portsUsed uint64 // where the next connection's port is counted from
 	view      packet.View
 }
 
@@ -106,7 +108,18 @@ func (h *Host) newStack() *stack.Stack {
 	})
 }
 
+// timeWait is short, since the stack's TCP drops half of the new connections
+// that meet an old one in TIME-WAIT, where others go by timestamps (RFC 6191).
+// A translator that has restarted may well use a port again.
+const timeWait = 500 * time.Millisecond
+
 func (h *Host) configure() error {
+	if h.cfg.TCP {
+		wait := tcpip.TCPTimeWaitTimeoutOption(timeWait)
+		if err := h.stack.SetTransportProtocolOption(tcp.ProtocolNumber, &wait); err != nil {
+			return fmt.Errorf("set TIME-WAIT: %s", err)
+		}
+	}
 	if h.cfg.MAC == (link.MAC{}) || h.cfg.MAC[0]&1 != 0 {
 		return fmt.Errorf("%x is no address of a station", h.cfg.MAC)
 	}
