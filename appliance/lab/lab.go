@@ -1,72 +1,90 @@
 // Package lab runs whole clusters in one process: nodes, switches, hosts,
-// cables, and the failover tests that people do by hand, each with a verdict.
+// cables, what happens to them, and a verdict on each thing that must hold. A
+// [Topology] says all of it; the failover tests that people do by hand, on the
+// reference pair, are one.
 //
 // The nodes are those of `appliance run`; only devices, clock and randomness
 // are others (netstack/vnet). One goroutine runs everything, in real time for
 // a person to watch, or in virtual time inside tests. Every verdict is counted
 // from frames that the lab's hosts sent and received, never from what the
-// nodes say about themselves, save who is master.
+// nodes say about themselves, save who is master and what alarms it shows.
 package lab
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
+	"tandem/appliance/node"
 	"tandem/appliance/status"
 	"tandem/netstack/vnet"
 )
 
-// bootTime is how long the pair gets to find its roles: the probe for its own
-// addresses, then three adverts of silence.
-const bootTime = 4500 * time.Millisecond
-
-// lookBack is how much of a step's end is not judged: a probe that was sent
-// there has no answer yet, and a connection is not through.
-const lookBack = 400 * time.Millisecond
+// keepMax is how long a kept world stays: for practical purposes, for ever.
+const keepMax = 365 * 24 * time.Hour
 
 // Options is what a run is asked for.
 type Options struct {
-	Seed    uint64
-	Virtual bool // time jumps from event to event
-	Wait    func()
-	PCAP    string // folder for a capture of each switch; empty: none
-	Keep    bool   // go on after the last step until the context ends
+	// Topology is what is run; nil: the reference pair.
+	Topology *Topology
+	Seed     uint64
+	Virtual  bool // time jumps from event to event
+	// Wait makes goroutines with standard timers take part in virtual time, as
+	// vnet.Config.Wait.
+	Wait func()
+	PCAP string // folder for a capture of each switch; empty: none
+	Keep bool   // go on after the last event until the context ends
+	// Stay is called when everything is over and goes on nevertheless (Keep),
+	// with the nodes that are on, by name; they may be asked from any goroutine
+	// until Run returns. May be nil.
+	Stay func(nodes map[string]*node.Node)
 	// Report takes the time line, one line at a time; nil: nobody reads it.
 	Report io.Writer
 }
 
 // Result is what a run showed.
 type Result struct {
+	Title    string    `json:"title"`
 	Seed     uint64    `json:"seed"`
 	Held     bool      `json:"held"`
 	Seconds  float64   `json:"seconds"`
 	Verdicts []Verdict `json:"verdicts"`
 	Timeline []Line    `json:"timeline"`
-	Hash     string    `json:"frame_hash"`
+	// Hash is a digest of every frame: equal for equal seeds in virtual time.
+	Hash string `json:"frame_hash"`
 }
 
 // Line is one event of the time line.
 type Line struct {
 	Seconds float64 `json:"seconds"`
-	Who     string  `json:"who"`
+	Who     string  `json:"who"` // an appliance, or "lab"
 	Text    string  `json:"text"`
 }
 
 // run is a run under way.
 type run struct {
-	opts   Options
-	c      *cluster
-	start  time.Time
-	result Result
+	opts     Options
+	topology *Topology
+	c        *cluster
+	start    time.Time
+	result   Result
 }
 
-// Run performs the failover tests on the reference pair. It fails where the
-// lab itself cannot run; whether the cluster held is in the result.
+// Run performs a topology. It fails where the lab itself cannot run; whether
+// all that was expected held is in the result.
 func Run(ctx context.Context, opts Options) (*Result, error) {
-	r := &run{opts: opts, result: Result{Seed: opts.Seed, Verdicts: []Verdict{}, Timeline: []Line{}}}
-	c, err := newCluster(vnet.Config{Seed: opts.Seed, RealTime: !opts.Virtual, Wait: opts.Wait}, r.nodeEvent)
+	t := opts.Topology
+	if t == nil {
+		var err error
+		if t, err = LoadExample(Reference); err != nil {
+			return nil, fmt.Errorf("lab: %w", err)
+		}
+	}
+	r := &run{opts: opts, topology: t, result: Result{Title: t.Title, Seed: opts.Seed, Verdicts: []Verdict{}, Timeline: []Line{}}}
+	c, err := newCluster(t, vnet.Config{Seed: opts.Seed, RealTime: !opts.Virtual, Wait: opts.Wait}, r.nodeEvent)
 	if err != nil {
 		return nil, fmt.Errorf("lab: %w", err)
 	}
@@ -78,9 +96,10 @@ func Run(ctx context.Context, opts Options) (*Result, error) {
 	if err != nil {
 		return nil, fmt.Errorf("lab: %w", err)
 	}
-	if err = r.perform(); err == nil && opts.Keep {
-		r.say("lab", "everything stays up; interrupt to end it")
-		err = c.world.RunFor(24 * time.Hour)
+	err = r.perform()
+	r.finish()
+	if err == nil && opts.Keep {
+		err = r.keep()
 	}
 	if e := done(); err == nil {
 		err = e
@@ -88,55 +107,87 @@ func Run(ctx context.Context, opts Options) (*Result, error) {
 	if err != nil && ctx.Err() == nil {
 		return nil, fmt.Errorf("lab: %w", err)
 	}
-	r.finish()
 	return &r.result, nil
 }
 
-// perform boots the pair and goes through the steps.
-func (r *run) perform() error {
-	c := r.c
-	r.say("lab", "both nodes are switched on")
-	for _, m := range []*machine{c.primary, c.secondary} {
-		if err := m.powerOn(); err != nil {
-			return err
+// entry is one thing of a topology and its time.
+type entry struct {
+	at time.Duration
+	do func() error
+}
+
+// schedule is everything of the topology in its order. What is expected up to
+// a moment is judged before anything is done at that moment.
+func (r *run) schedule() []entry {
+	var list []entry
+	for n := range r.topology.Expect {
+		e := &r.topology.Expect[n]
+		list = append(list, entry{e.To.Duration, func() error { r.judge(e); return nil }})
+	}
+	for n := range r.topology.Appliances {
+		if m := &r.topology.Appliances[n]; !m.Off {
+			list = append(list, entry{0, func() error { return r.announce(m.Name+" is switched on", func() error { return r.c.powerOn(m.Name) }) }})
 		}
 	}
-	if err := c.world.RunFor(bootTime); err != nil {
-		return err
+	for n := range r.topology.Traffic {
+		t := &r.topology.Traffic[n]
+		list = append(list, entry{t.Start.Duration, func() error { return r.c.begin(t) }})
 	}
-	if err := c.startTraffic(); err != nil {
-		return err
+	for n := range r.topology.Events {
+		e := &r.topology.Events[n]
+		d, _ := e.asked()
+		list = append(list, entry{e.At.Duration, func() error { return r.announce(e.text(), func() error { return d.do(r.c) }) }})
 	}
-	list := append([]step{{"both nodes up", func(*cluster) error { return nil }, primaryName, 0, time.Second}}, steps()...)
-	for i := range list {
-		if err := r.step(&list[i]); err != nil {
-			return fmt.Errorf("%s: %w", list[i].name, err)
+	slices.SortStableFunc(list, func(a, b entry) int { return cmp.Compare(a.at, b.at) })
+	return list
+}
+
+// perform goes through the topology.
+func (r *run) perform() error {
+	for _, e := range r.schedule() {
+		if err := r.c.world.Run(r.start.Add(e.at)); err != nil {
+			return err
+		}
+		if err := e.do(); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-// step does one thing to the cluster, watches, and judges.
-func (r *run) step(s *step) error {
-	begin := r.c.world.Now()
-	r.say("lab", s.name)
-	if err := s.do(r.c); err != nil {
-		return err
-	}
-	if err := r.c.world.RunFor(s.settle); err != nil {
-		return err
-	}
-	v := r.c.judge(s, r.start, begin, r.c.world.Now().Add(-lookBack))
+// announce says what is done, and does it.
+func (r *run) announce(text string, do func() error) error {
+	r.say("lab", text)
+	return do()
+}
+
+// judge adds the verdict on one expectation.
+func (r *run) judge(e *topologyExpected) {
+	v := r.c.judge(e, r.start)
 	r.result.Verdicts = append(r.result.Verdicts, v)
-	r.sayVerdict(&v)
-	return nil
+	r.printVerdict(&v)
+}
+
+// keep lets the world go on until somebody stops it.
+func (r *run) keep() error {
+	nodes := make(map[string]*node.Node)
+	for _, m := range r.c.machines {
+		if m.node != nil {
+			nodes[m.name] = m.node
+		}
+	}
+	r.say("lab", "everything stays up; interrupt (Ctrl-C) to end it")
+	if r.opts.Stay != nil {
+		r.opts.Stay(nodes)
+	}
+	return r.c.world.RunFor(keepMax)
 }
 
 // finish sums up.
 func (r *run) finish() {
 	r.result.Seconds = r.c.world.Now().Sub(r.start).Seconds()
 	r.result.Hash = fmt.Sprintf("%016x", r.c.world.Hash())
-	r.result.Held = len(r.result.Verdicts) == len(steps())+1
+	r.result.Held = len(r.result.Verdicts) == len(r.topology.Expect)
 	for _, v := range r.result.Verdicts {
 		r.result.Held = r.result.Held && v.Held
 	}

@@ -3,12 +3,6 @@ package lab
 import (
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
-	"time"
-
-	"tandem/netstack/capture"
-	"tandem/netstack/vnet"
 )
 
 // printLine writes one line of the time line for people.
@@ -20,8 +14,8 @@ func printLine(w io.Writer, l *Line) {
 	fmt.Fprintf(w, "%7.3f s %s %-13s %s\n", l.Seconds, mark, l.Who, l.Text)
 }
 
-// sayVerdict prints what a step showed.
-func (r *run) sayVerdict(v *Verdict) {
+// printVerdict prints what a step showed.
+func (r *run) printVerdict(v *Verdict) {
 	if r.opts.Report == nil {
 		return
 	}
@@ -52,78 +46,4 @@ func (r *Result) Summary(w io.Writer) {
 		word = "NOT all held"
 	}
 	fmt.Fprintf(w, "\n%s, %.1f s, seed %d\n", word, r.Seconds, r.Seed)
-}
-
-// connections counts one connector's connections of a time.
-func (c *cluster) connections(out bool) func(from, to time.Time) (opened, answered, retried, refused, failed int) {
-	connector := c.in
-	if out {
-		connector = c.out
-	}
-	return func(from, to time.Time) (opened, answered, retried, refused, failed int) {
-		rep := connector.Report(from, to)
-		for _, f := range rep.Failures {
-			if f.Outcome == vnet.Refused {
-				refused++
-			}
-		}
-		return rep.Opened, rep.Answered, rep.Retried, refused, rep.Failed
-	}
-}
-
-// record captures every switch into a folder, if one is asked for. The
-// function returned ends it.
-func (r *run) record() (func() error, error) {
-	if r.opts.PCAP == "" {
-		return func() error { return nil }, nil
-	}
-	if err := os.MkdirAll(r.opts.PCAP, 0o755); err != nil {
-		return nil, err
-	}
-	var ends []func() error
-	for _, sw := range r.c.switches {
-		end, err := recordSwitch(sw, filepath.Join(r.opts.PCAP, sw.Name()+".pcapng"))
-		if err != nil {
-			return nil, err
-		}
-		ends = append(ends, end)
-	}
-	return func() error {
-		for _, end := range ends {
-			if err := end(); err != nil {
-				return err
-			}
-		}
-		return nil
-	}, nil
-}
-
-// recordSwitch captures what enters one switch.
-func recordSwitch(sw *vnet.Switch, path string) (func() error, error) {
-	f, err := os.Create(path)
-	if err != nil {
-		return nil, err
-	}
-	w, err := capture.NewWriter(f)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	var failed error
-	sw.Tap(func(now time.Time, port string, dir vnet.Direction, frame []byte) {
-		if dir == vnet.Sent && failed == nil {
-			failed = w.Write(&capture.Packet{Time: now, Iface: port, Dir: capture.In, Len: len(frame), Data: frame})
-		}
-	})
-	return func() error {
-		if err := w.Flush(); failed == nil {
-			failed = err
-		}
-		if err := f.Close(); failed == nil {
-			failed = err
-		}
-		if failed != nil {
-			return fmt.Errorf("%s: %w", path, failed)
-		}
-		return nil
-	}, nil
 }
