@@ -65,6 +65,7 @@ func (n *node) write(t *testing.T, text string) {
 func (n *node) launch(t *testing.T) {
 	t.Helper()
 	n.proc = n.ns.start(n.life, executable(t), "run", "-c", n.file)
+	n.proc.name = n.name
 	for _, device := range slices.Sorted(maps.Keys(n.plugs)) {
 		eventually(t, n.name+" makes the device "+device, func() bool {
 			n.mustRun(t)

@@ -34,14 +34,20 @@ type pair struct {
 
 func newPair(t *testing.T) *pair {
 	t.Helper()
+	return newPairOf(t, example(t, "primary.toml"), example(t, "secondary.toml"))
+}
+
+// newPairOf is newPair with other files for the same devices and addresses.
+func newPairOf(t *testing.T, primary, secondary string) *pair {
+	t.Helper()
 	p := &pair{wires: newWires(t, "wan", "lan", "sync")}
 	p.client = p.wires.host(t, "client", "lan", []string{"192.168.1.50/24"}, "192.168.1.1")
 	p.server = p.wires.host(t, "server", "wan", []string{"198.51.100.1/24"})
 	plugs := func(device string) map[string]plug {
 		return map[string]plug{device + "-wan": p.wires.into("wan"), device + "-lan": p.wires.into("lan"), device + "-sync": p.wires.into("sync")}
 	}
-	p.primary = newNode(t, "fw1", example(t, "primary.toml"), plugs("fw1"))
-	p.secondary = newNode(t, "fw2", example(t, "secondary.toml"), plugs("fw2"))
+	p.primary = newNode(t, "fw1", primary, plugs("fw1"))
+	p.secondary = newNode(t, "fw2", secondary, plugs("fw2"))
 	p.primary.start(t)
 	p.secondary.start(t)
 	p.healthy(t)
@@ -229,8 +235,8 @@ func testCrash(t *testing.T, p *pair) {
 		t.Errorf("the secondary took %v to be MASTER for all VIPs", took)
 	}
 	ping.waitMore(t, 20)
-	lost, sent, gap := ping.finish()
-	t.Logf("kill -9: secondary MASTER for all VIPs after %v; %d of %d pings lost, longest gap %v", took.Round(time.Millisecond), lost, sent, gap.Round(time.Millisecond))
+	lost := ping.finish()
+	t.Logf("kill -9: secondary MASTER for all VIPs after %v; %v", took.Round(time.Millisecond), lost)
 	p.seenAs(t, "after the crash")
 	for wire, mac := range map[string]string{"lan": lanMAC, "wan": wanMAC} {
 		if got := p.wires.portOf(t, wire, mac); got != "fw2-"+wire {
@@ -256,11 +262,11 @@ func (p *pair) comesBack(t *testing.T, when string) {
 	p.healthy(t)
 	took := p.primary.became(t).Sub(began)
 	ping.waitMore(t, 20)
-	lost, sent, gap := ping.finish()
-	t.Logf("%s the primary is MASTER again %v after its start; %d of %d pings lost, longest gap %v",
-		when, took.Round(time.Millisecond), lost, sent, gap.Round(time.Millisecond))
-	if gap > time.Second {
-		t.Errorf("%s: %v without an answer while the primary took over", when, gap)
+	lost := ping.finish()
+	t.Logf("%s the primary is MASTER again %v after its start; %v",
+		when, took.Round(time.Millisecond), lost)
+	if lost.gap > time.Second {
+		t.Errorf("%s: %v without an answer while the primary took over", when, lost.gap)
 	}
 	p.seenAs(t, "after the return")
 }
@@ -277,9 +283,9 @@ func testStop(t *testing.T, p *pair) {
 	within(t, 5*time.Second, "the primary leaves", func() bool { return !p.primary.proc.running() })
 	left := time.Since(told)
 	ping.waitMore(t, 20)
-	lost, sent, gap := ping.finish()
-	t.Logf("SIGTERM: secondary MASTER for all VIPs after %v, process gone within %v; %d of %d pings lost, longest gap %v",
-		took.Round(time.Millisecond), left.Round(time.Millisecond), lost, sent, gap.Round(time.Millisecond))
+	lost := ping.finish()
+	t.Logf("SIGTERM: secondary MASTER for all VIPs after %v, process gone within %v; %v",
+		took.Round(time.Millisecond), left.Round(time.Millisecond), lost)
 	p.seenAs(t, "after the stop")
 	p.comesBack(t, "after SIGTERM")
 }
@@ -307,9 +313,9 @@ func testCable(t *testing.T, p *pair, dead, alive string) {
 		t.Errorf("the secondary took %v", took)
 	}
 	ping.waitMore(t, 20)
-	lost, sent, gap := ping.finish()
-	t.Logf("%s cable pulled: secondary MASTER for all VIPs after %v; %d of %d pings lost, longest gap %v",
-		dead, took.Round(time.Millisecond), lost, sent, gap.Round(time.Millisecond))
+	lost := ping.finish()
+	t.Logf("%s cable pulled: secondary MASTER for all VIPs after %v; %v",
+		dead, took.Round(time.Millisecond), lost)
 	eventually(t, "the primary says INIT where the cable is out, BACKUP where it is not", func() bool {
 		return p.primary.vipState(t, dead) == "INIT" && p.primary.vipState(t, alive) == "BACKUP"
 	})
@@ -324,9 +330,9 @@ func testCable(t *testing.T, p *pair, dead, alive string) {
 	p.healthy(t)
 	took = p.primary.became(t).Sub(plugged)
 	back.waitMore(t, 20)
-	lost, sent, gap = back.finish()
-	t.Logf("%s cable back: primary MASTER for all VIPs after %v; %d of %d pings lost, longest gap %v",
-		dead, took.Round(time.Millisecond), lost, sent, gap.Round(time.Millisecond))
+	lost = back.finish()
+	t.Logf("%s cable back: primary MASTER for all VIPs after %v; %v",
+		dead, took.Round(time.Millisecond), lost)
 	if c := p.primary.carp(t); c.Demotion != 0 {
 		t.Errorf("demotion %d by %v with all cables in", c.Demotion, c.Demotions)
 	}
@@ -372,11 +378,11 @@ func testDisable(t *testing.T, p *pair) {
 	p.healthy(t)
 	returned := p.primary.became(t).Sub(told)
 	ping.waitMore(t, 20)
-	lost, sent, gap := ping.finish()
-	t.Logf("carp disable: secondary MASTER after %v; enable: primary MASTER after %v; %d of %d pings lost in all, longest gap %v",
-		took.Round(time.Millisecond), returned.Round(time.Millisecond), lost, sent, gap.Round(time.Millisecond))
-	if gap > time.Second {
-		t.Errorf("%v without an answer", gap)
+	lost := ping.finish()
+	t.Logf("carp disable: secondary MASTER after %v; enable: primary MASTER after %v; %v in all",
+		took.Round(time.Millisecond), returned.Round(time.Millisecond), lost)
+	if lost.gap > time.Second {
+		t.Errorf("%v without an answer", lost.gap)
 	}
 }
 
@@ -403,11 +409,11 @@ func testMaintenance(t *testing.T, p *pair) {
 	p.healthy(t)
 	returned := p.primary.became(t).Sub(told)
 	ping.waitMore(t, 20)
-	lost, sent, gap := ping.finish()
-	t.Logf("maintenance on: secondary MASTER after %v; off: primary MASTER after %v; %d of %d pings lost in all, longest gap %v",
-		took.Round(time.Millisecond), returned.Round(time.Millisecond), lost, sent, gap.Round(time.Millisecond))
-	if gap > time.Second {
-		t.Errorf("%v without an answer", gap)
+	lost := ping.finish()
+	t.Logf("maintenance on: secondary MASTER after %v; off: primary MASTER after %v; %v in all",
+		took.Round(time.Millisecond), returned.Round(time.Millisecond), lost)
+	if lost.gap > time.Second {
+		t.Errorf("%v without an answer", lost.gap)
 	}
 }
 
@@ -419,10 +425,10 @@ func testSecondaryDies(t *testing.T, p *pair) {
 	holds(t, 2*time.Second, "the primary stays MASTER", func() bool { return p.primary.is(t, "MASTER") })
 	p.secondary.start(t)
 	p.healthy(t)
-	lost, sent, gap := ping.finish()
-	t.Logf("secondary killed and back: %d of %d pings lost, longest gap %v", lost, sent, gap.Round(time.Millisecond))
-	if lost > sent/100 || !p.primary.became(t).Equal(before) {
-		t.Errorf("%d pings lost, the primary changed at %v", lost, p.primary.became(t))
+	lost := ping.finish()
+	t.Logf("secondary killed and back: %v", lost)
+	if lost.lost > lost.sent/100 || !p.primary.became(t).Equal(before) {
+		t.Errorf("%v, the primary changed at %v", lost, p.primary.became(t))
 	}
 }
 
@@ -438,10 +444,17 @@ func checkStream(t *testing.T, all []advert, source, mac string, skew uint8) {
 			t.Errorf("advert %+v, want it from %s at %s with skew %d", a, source, mac, skew)
 		}
 	}
-	for i, d := range intervals(all) {
-		if d < want-50*time.Millisecond || d > want+150*time.Millisecond {
+	// One may leave late on a busy machine; they do not drift.
+	every := intervals(all)
+	var sum time.Duration
+	for i, d := range every {
+		sum += d
+		if d < want*3/4 || d > want*5/4 {
 			t.Errorf("advert %d of %s comes %v after the one before, want %v", i+1, source, d, want)
 		}
+	}
+	if mean := sum / time.Duration(max(1, len(every))); mean < want*24/25 || mean > want*26/25 {
+		t.Errorf("adverts of %s come every %v, want %v", source, mean, want)
 	}
 }
 

@@ -4,6 +4,7 @@ package interop
 
 import (
 	"encoding/binary"
+	"fmt"
 	"net"
 	"net/netip"
 	"sync"
@@ -24,10 +25,9 @@ type pinger struct {
 
 	sending, receiving sync.WaitGroup
 
-	mu   sync.Mutex // guards what follows
-	seen map[uint16]bool
-	last time.Time
-	gap  time.Duration
+	mu  sync.Mutex  // guards what follows
+	at  []time.Time // when each was sent, by sequence number less one
+	rtt map[uint16]time.Duration
 }
 
 var pingIDs atomic.Uint32
@@ -37,7 +37,7 @@ func (ns *namespace) ping(t *testing.T, address string, every time.Duration) *pi
 	t.Helper()
 	to := netip.MustParseAddr(address)
 	p := &pinger{to: &net.IPAddr{IP: to.AsSlice()}, six: to.Is6(), id: uint16(pingIDs.Add(1)) + 0x1200,
-		stop: make(chan struct{}), seen: map[uint16]bool{}, last: time.Now()}
+		stop: make(chan struct{}), rtt: map[uint16]time.Duration{}}
 	network, any4 := "ip4:icmp", "0.0.0.0"
 	if p.six {
 		network, any4 = "ip6:ipv6-icmp", "::"
@@ -65,9 +65,10 @@ func (p *pinger) send(every time.Duration) {
 		if !p.six {
 			binary.BigEndian.PutUint16(b[2:], checksum(b))
 		}
-		if _, err := p.conn.WriteTo(b, p.to); err == nil {
-			p.sent++
-		}
+		p.mu.Lock()
+		p.at = append(p.at, time.Now())
+		p.mu.Unlock()
+		_, _ = p.conn.WriteTo(b, p.to) // what cannot be sent is lost
 		select {
 		case <-p.stop:
 			return
@@ -88,10 +89,8 @@ func (p *pinger) receive() {
 		}
 		seq, now := binary.BigEndian.Uint16(b[6:]), time.Now()
 		p.mu.Lock()
-		if !p.seen[seq] {
-			p.seen[seq] = true
-			p.gap = max(p.gap, now.Sub(p.last))
-			p.last = now
+		if _, again := p.rtt[seq]; !again && int(seq) <= len(p.at) {
+			p.rtt[seq] = now.Sub(p.at[seq-1])
 		}
 		p.mu.Unlock()
 	}
@@ -109,7 +108,7 @@ func (p *pinger) end() {
 func (p *pinger) answered() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return len(p.seen)
+	return len(p.rtt)
 }
 
 // waitMore waits until n more answers have come.
@@ -119,17 +118,40 @@ func (p *pinger) waitMore(t *testing.T, n int) {
 	eventually(t, "pings are answered", func() bool { return p.answered() >= want })
 }
 
-// finish stops pinging, and returns how many of how many requests were lost
-// and the longest time without an answer.
-func (p *pinger) finish() (lost, sent int, gap time.Duration) {
+// pings is what became of them.
+type pings struct {
+	sent, lost int
+	gap        time.Duration // the longest time for which all that was sent was lost
+	slowest    time.Duration // of those answered
+}
+
+func (p pings) String() string {
+	return fmt.Sprintf("%d of %d pings lost, longest gap %v, slowest answer %v", p.lost, p.sent,
+		p.gap.Round(time.Millisecond), p.slowest.Round(time.Millisecond))
+}
+
+// finish stops pinging and counts.
+func (p *pinger) finish() pings {
 	p.once.Do(func() { close(p.stop) })
 	p.sending.Wait()
 	// What is under way has a moment to arrive.
-	for end := time.Now().Add(300 * time.Millisecond); p.answered() < p.sent && time.Now().Before(end); {
+	for end := time.Now().Add(300 * time.Millisecond); p.answered() < len(p.at) && time.Now().Before(end); {
 		time.Sleep(askEvery)
 	}
 	p.end()
-	return p.sent - len(p.seen), p.sent, p.gap
+	out := pings{sent: len(p.at), lost: len(p.at) - len(p.rtt)}
+	last := 0
+	for i, at := range p.at {
+		rtt, ok := p.rtt[uint16(i+1)]
+		if !ok {
+			continue
+		}
+		if i > last+1 {
+			out.gap = max(out.gap, at.Sub(p.at[last]))
+		}
+		out.slowest, last = max(out.slowest, rtt), i
+	}
+	return out
 }
 
 // checksum is that of RFC 1071.

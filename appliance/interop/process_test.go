@@ -77,7 +77,7 @@ func (ns *namespace) start(t *testing.T, args ...string) *process {
 	t.Cleanup(func() {
 		p.kill()
 		if t.Failed() {
-			t.Logf("%s said:\n%s", p.name, lastLines(p.said.String(), 60))
+			t.Logf("%s said:\n%s", p.name, lastLines(p.said.String(), 25))
 		}
 	})
 	return p
