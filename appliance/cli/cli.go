@@ -150,7 +150,7 @@ Exit status: 0 done, 1 failed or unhealthy, 2 wrong command line, 3 no node answ
 	f.StringVarP(&a.file, "config", "c", "", "configuration `FILE` (default ./appliance.toml, else /etc/appliance.toml)")
 	f.StringVar(&a.socket, "control", "", "control `SOCKET` of the node to ask (default $APPLIANCE_CONTROL, then the configuration's)")
 	root.AddCommand(
-		a.runVerb(), a.checkVerb(),
+		a.runVerb(), a.checkVerb(), a.labVerb(),
 		a.statusVerb(), a.carpVerb(), a.statesVerb(), a.rulesVerb(), a.natVerb(),
 		a.arpVerb(), a.routesVerb(), a.interfacesVerb(),
 		a.reloadVerb(), a.logVerb(), a.captureVerb(), a.pingVerb(), a.tracerouteVerb(), a.versionVerb(),

@@ -109,9 +109,10 @@ func (a *app) runPing(ctx context.Context, c *control.Client, r status.PingReque
 		}
 		return a.out.flush()
 	})
-	if rows != nil {
+	switch {
+	case rows != nil && (err == nil || sum.sent > 0):
 		rows.end()
-	} else if sum.sent > 0 {
+	case rows == nil && sum.sent > 0:
 		a.out.printf("%v\n", &sum)
 	}
 	if err == nil && sum.answered == 0 {
@@ -176,9 +177,10 @@ func (a *app) runTrace(ctx context.Context, c *control.Client, r status.TraceReq
 		rows = a.array()
 	}
 	t := &trace{p: a.out}
-	arrived := false
+	arrived, probes := false, 0
 	err := c.Traceroute(ctx, r, func(p *status.Probe) error {
 		arrived = arrived || p.Result == "reply"
+		probes++
 		if rows != nil {
 			return rows.add(p)
 		}
@@ -186,7 +188,7 @@ func (a *app) runTrace(ctx context.Context, c *control.Client, r status.TraceReq
 		return a.out.flush()
 	})
 	switch {
-	case rows != nil:
+	case rows != nil && (err == nil || probes > 0):
 		rows.end()
 	case t.hop != 0:
 		a.out.printf("\n")

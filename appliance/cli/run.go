@@ -13,6 +13,7 @@ import (
 	"slices"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
@@ -153,6 +154,7 @@ func (a *app) confine(r *runner) error {
 		Write:   append(socketFolders(doc), state, filepath.Dir(controlPath(r.name, doc))),
 		Devices: []string{cloneDevice},
 	}
+	_, _ = time.Now().Zone() // It is read once, from a file out of reach later.
 	notes, err := a.env.Confine(c)
 	for _, n := range notes {
 		r.log.Warn(n, "source", "node")

@@ -18,15 +18,9 @@ import (
 // TestInteropRunGivesUpRights holds a real process, linked without C as it is
 // shipped, against what the kernel says about each of its threads.
 func TestInteropRunGivesUpRights(t *testing.T) {
-	binary := filepath.Join(t.TempDir(), program)
-	build := exec.Command("go", "build", "-o", binary, "tandem/appliance")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build: %v\n%s", err, out)
-	}
 	dir, elsewhere := folder(t), t.TempDir()
 	file := filepath.Join(dir, "fw.toml")
-	cmd := exec.Command(binary, "run", "-c", file)
+	cmd := exec.Command(shipped(t), "run", "-c", file)
 	said := newTranscript()
 	cmd.Stderr = said
 	if err := cmd.Start(); err != nil {
@@ -87,6 +81,18 @@ func TestInteropRunGivesUpRights(t *testing.T) {
 			t.Errorf("socket %s stays behind", name)
 		}
 	}
+}
+
+// shipped builds the binary.
+func shipped(t *testing.T) string {
+	t.Helper()
+	binary := filepath.Join(t.TempDir(), program)
+	build := exec.Command("go", "build", "-o", binary, "tandem/appliance")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("build: %v\n%s", err, out)
+	}
+	return binary
 }
 
 // checkThread reads what the kernel says about one thread (proc_pid_status(5)).
