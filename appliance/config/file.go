@@ -36,7 +36,7 @@ func Decode(name string, text []byte, dst any) (*File, []Problem) {
 	}
 	raw := map[string]any{}
 	if _, err := toml.Decode(string(text), &raw); err != nil {
-		return nil, []Problem{syntaxProblem(name, err)}
+		return nil, []Problem{syntaxProblem(name, string(text), err)}
 	}
 	f.index = newIndex(string(text))
 	d := &decoder{faults: f}

@@ -44,7 +44,7 @@ func Load(c Config) (*Document, []Problem) {
 	}
 	var raw map[string]any
 	if _, err := toml.Decode(text, &raw); err != nil {
-		return nil, []Problem{syntaxProblem(c.Name, err)}
+		return nil, []Problem{syntaxProblem(c.Name, text, err)}
 	}
 	f.index = newIndex(text)
 	doc := &Document{Name: c.Name, index: f.index}
@@ -71,10 +71,19 @@ func (d *Document) Has(key string) bool { return d.index.has(key) }
 // SortProblems puts problems of several sources in the file's order.
 func SortProblems(problems []Problem) []Problem { return sortProblems(problems) }
 
-func syntaxProblem(name string, err error) Problem {
+// syntaxProblem tells where a text is no TOML. The library counts a newline
+// that it stumbles over to the next line, and names the last key that it
+// could read, which may be far above; both are put right.
+func syntaxProblem(name, text string, err error) Problem {
 	p := Problem{File: name, Line: 1, Text: strings.TrimPrefix(err.Error(), "toml: ")}
 	if e, ok := errors.AsType[toml.ParseError](err); ok {
-		p.Line, p.Key, p.Text = max(e.Position.Line, 1), e.LastKey, e.Message
+		last := min(max(e.Position.Start+e.Position.Len-1, 0), len(text))
+		p.Line = 1 + strings.Count(text[:last], "\n")
+		line, _, _ := strings.Cut(text[strings.LastIndexByte(text[:last], '\n')+1:], "\n")
+		if strings.Contains(line, e.LastKey[strings.LastIndexByte(e.LastKey, '.')+1:]) {
+			p.Key = e.LastKey
+		}
+		p.Text = e.Message
 	}
 	p.Text = "this is no TOML: " + p.Text
 	return p

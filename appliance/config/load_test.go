@@ -228,3 +228,19 @@ func TestSecretFileLosesOneNewline(t *testing.T) {
 		}
 	}
 }
+
+func TestSyntaxFaultIsToldWithItsLine(t *testing.T) {
+	for _, c := range []struct{ text, want string }{
+		{"[system]\nhostname = \"a\"\n[nat.outbound\nmode = \"manual\"\n", "f:3: this is no TOML"},
+		{"[system]\nhostname = \n", "f:2: system.hostname: this is no TOML"},
+		{"[system]\nhostname = \"a\n", "f:2: system.hostname: this is no TOML"},
+		{"[system]\nhostname = \"a\"\nhostname = \"b\"\n", "f:3: system.hostname: this is no TOML"},
+		{"[system", "f:1: this is no TOML"},
+		{"a = [1,\n2\n", "f:2: this is no TOML"},
+	} {
+		_, problems := Load(Config{Name: "f", Text: []byte(c.text)})
+		if len(problems) != 1 || !strings.HasPrefix(problems[0].String(), c.want) {
+			t.Errorf("%q: %v, want %s", c.text, problems, c.want)
+		}
+	}
+}
