@@ -10,6 +10,7 @@ import (
 	"os"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -62,8 +63,8 @@ type conversation struct {
 	stop chan struct{}
 	done chan struct{}
 
-	turns int // valid after done, as are the others
-	gap   time.Duration
+	turns atomic.Int64
+	gap   time.Duration // valid after done
 	err   error
 }
 
@@ -103,7 +104,7 @@ func (c *conversation) run() {
 		if c.err != nil {
 			return
 		}
-		c.turns++
+		c.turns.Add(1)
 		c.gap = max(c.gap, time.Since(began))
 		time.Sleep(5 * time.Millisecond) // a pace, no wait for anything
 	}
@@ -114,7 +115,7 @@ func (c *conversation) finish(t *testing.T) {
 	close(c.stop)
 	<-c.done
 	if c.err != nil {
-		t.Errorf("the established connection broke after %d turns: %v", c.turns, c.err)
+		t.Errorf("the established connection broke after %d turns: %v", c.turns.Load(), c.err)
 	}
 }
 
@@ -173,7 +174,7 @@ func testNoise(t *testing.T, p *pair, span time.Duration) {
 	talk.finish(t)
 	lost := ping.finish()
 	t.Logf("noise for %v: %v; %d turns on a connection, the slowest %v; primary %d to %d KiB, secondary %d to %d KiB",
-		span, lost, talk.turns, talk.gap.Round(time.Millisecond),
+		span, lost, talk.turns.Load(), talk.gap.Round(time.Millisecond),
 		rss1, p.primary.residentKiB(t), rss2, p.secondary.residentKiB(t))
 	if lost.lost > lost.sent/10 {
 		t.Errorf("%v", lost)
@@ -245,7 +246,7 @@ func testFlood(t *testing.T, p *pair, flood, limit int) {
 	lost := ping.finish()
 	t.Logf("%d SYNs in %v: %d states of at most %d, %d refused; %v; %d turns on an old connection, the slowest %v; %d to %d KiB",
 		sent, took.Round(time.Millisecond), count.States, count.Limit, full, lost,
-		talk.turns, talk.gap.Round(time.Millisecond), rss, p.primary.residentKiB(t))
+		talk.turns.Load(), talk.gap.Round(time.Millisecond), rss, p.primary.residentKiB(t))
 	if count.Limit != limit || count.States > limit || count.States < limit*9/10 {
 		t.Errorf("%d states, the limit is %d, want it reached and never passed", count.States, count.Limit)
 	}

@@ -100,6 +100,18 @@ func (ns *namespace) try(line string) (string, error) {
 	return string(out), err
 }
 
+var etherPattern = regexp.MustCompile(`link/ether ([0-9a-f:]{17})`)
+
+// macOf is the MAC of a device in the namespace.
+func (ns *namespace) macOf(t *testing.T, device string) string {
+	t.Helper()
+	m := etherPattern.FindStringSubmatch(ns.run(t, "ip -o link show "+device))
+	if m == nil {
+		t.Fatalf("%s has no MAC", device)
+	}
+	return m[1]
+}
+
 var namespacePattern = regexp.MustCompile("^" + namespacePrefix + `(\d+)-`)
 
 // eachNamespace calls f for the namespaces of this suite, of any process.

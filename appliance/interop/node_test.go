@@ -24,6 +24,7 @@ type node struct {
 	name    string
 	ns      *namespace
 	file    string
+	text    string // of the file
 	control string
 	plugs   map[string]plug // by device
 	proc    *process
@@ -56,6 +57,7 @@ func (n *node) write(t *testing.T, text string) {
 	text = placePattern.ReplaceAllString(text, "")
 	text = strings.Replace(text, "[system]\n",
 		fmt.Sprintf("[system]\nstate_dir = %q\ncontrol = %q\n", filepath.Join(dir, "state"), n.control), 1)
+	n.text = text
 	if err := os.WriteFile(n.file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
