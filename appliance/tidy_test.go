@@ -275,19 +275,45 @@ func TestNoMutableGlobals(t *testing.T) {
 				}
 			}
 		}
-		ast.Inspect(f, func(n ast.Node) bool {
-			a, ok := n.(*ast.AssignStmt)
-			if !ok || a.Tok == token.DEFINE {
-				return true
+		for _, d := range f.Decls {
+			if fn, ok := d.(*ast.FuncDecl); ok {
+				forbidAssigning(t, fset, fn, names)
 			}
-			for _, l := range a.Lhs {
-				if id, ok := l.(*ast.Ident); ok && names[id.Name] && id.Obj != nil && id.Obj.Kind == ast.Var && isPackageLevel(f, id.Obj) {
-					t.Errorf("%s: package variable %s is assigned", fset.Position(a.Pos()), id.Name)
-				}
-			}
-			return true
-		})
+		}
 	})
 }
 
-func isPackageLevel(f *ast.File, o *ast.Object) bool { return f.Scope.Lookup(o.Name) == o }
+// forbidAssigning finds assignments in fn to one of the package's variables.
+func forbidAssigning(t *testing.T, fset *token.FileSet, fn *ast.FuncDecl, names map[string]bool) {
+	local := map[string]bool{}
+	ast.Inspect(fn, func(n ast.Node) bool {
+		switch n := n.(type) {
+		case *ast.Field:
+			for _, id := range n.Names {
+				local[id.Name] = true
+			}
+		case *ast.ValueSpec:
+			for _, id := range n.Names {
+				local[id.Name] = true
+			}
+		case *ast.RangeStmt:
+			for _, e := range []ast.Expr{n.Key, n.Value} {
+				if id, ok := e.(*ast.Ident); ok && n.Tok == token.DEFINE {
+					local[id.Name] = true
+				}
+			}
+		case *ast.AssignStmt:
+			for _, e := range n.Lhs {
+				id, ok := e.(*ast.Ident)
+				switch {
+				case !ok:
+				case n.Tok == token.DEFINE:
+					local[id.Name] = true
+				case names[id.Name] && !local[id.Name]:
+					t.Errorf("%s: package variable %s is assigned", fset.Position(n.Pos()), id.Name)
+				}
+			}
+		}
+		return true
+	})
+}

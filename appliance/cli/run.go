@@ -206,7 +206,7 @@ func socketFolders(doc *config.Document) []string {
 // says so, while the node runs, which it does until ctx ends.
 func (r *runner) serve(ctx context.Context, listener net.Listener, hangup <-chan os.Signal) error {
 	server := control.NewServer(control.Config{Node: r.node, Reload: r.reload, Note: func(who control.Peer, what string) {
-		r.log.Info(what, "source", "control", "by", who.String())
+		r.node.Note("control", what, who.String())
 	}}, r.log)
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()

@@ -63,7 +63,10 @@ func (n *Node) roleChanged(role string) {
 
 // Leave begins the farewell of a node that stops: its peers take over at once.
 // The caller goes on stepping until Left.
-func (n *Node) Leave(now time.Time) { n.ha.Leave(now) }
+func (n *Node) Leave(now time.Time) {
+	n.event(now, "info", "node", n.currentPlan().Doc.System.Hostname+" leaves", nil)
+	n.ha.Leave(now)
+}
 
 // Left says that nothing arrives for the node's virtual addresses any more.
 func (n *Node) Left() bool { return !n.ha.Draining() }

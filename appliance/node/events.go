@@ -92,6 +92,12 @@ func (n *Node) event(now time.Time, level, source, message string, fields map[st
 	n.events.add(status.Event{Time: now, Level: level, Source: source, Message: message, Fields: fields})
 }
 
+// Note writes a line about something that was done to the node from outside,
+// with who did it.
+func (n *Node) Note(source, message, by string) {
+	n.event(n.env.Clock.Now(), "info", source, message, map[string]string{"by": by})
+}
+
 // SetSink names who else gets every line of the log, those from the past
 // included. It must not call the node. Under Run it has a goroutine of its
 // own, so that a terminal that blocks holds up neither roles nor packets.
