@@ -3,6 +3,7 @@ package lab
 import (
 	"cmp"
 	"fmt"
+	"net/netip"
 	"path"
 	"slices"
 	"strings"
@@ -142,8 +143,11 @@ func (c *topologyCheck) host(h *topologyHost) {
 func (c *topologyCheck) traffic(key string, t *topologyTraffic) {
 	c.known(key+".from", "host", t.From, c.t.hostNames())
 	c.known(key+".kind", "kind of traffic", t.Kind, []string{kindPing, kindUDP, kindConnections})
-	if hasPort := t.To.Port() != 0; hasPort == (t.Kind == kindPing) {
-		c.errorf(key+".to", "%s; give it as in the kind's nature", map[bool]string{true: "a ping has no port", false: t.Kind + " need a port"}[hasPort])
+	switch {
+	case t.Kind == kindPing && t.To.Port() != 0:
+		c.errorf(key+".to", "a ping has no port; write %v", t.To.Addr())
+	case t.Kind != kindPing && t.To.Port() == 0:
+		c.errorf(key+".to", "%s needs a port; write it as %v", t.Kind, netip.AddrPortFrom(t.To.Addr(), 80))
 	}
 	if t.Every.Duration <= 0 {
 		c.errorf(key+".every", "must be above zero")

@@ -3,6 +3,7 @@ package lab
 import (
 	"bytes"
 	"context"
+	"flag"
 	"fmt"
 	"slices"
 	"testing"
@@ -41,8 +42,13 @@ func wantHeld(t *testing.T, res *Result) {
 	t.Errorf("seed %d did not hold:\n%s", res.Seed, b.String())
 }
 
+var (
+	firstSeed = flag.Uint64("seed", 1, "first seed of the reference pair's runs")
+	seeds     = flag.Uint64("seeds", 10, "how many runs with seeds from there on")
+)
+
 func TestReferencePairHoldsInVirtualTime(t *testing.T) {
-	for seed := range uint64(20) {
+	for seed := *firstSeed; seed < *firstSeed+*seeds; seed++ {
 		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
 			t.Parallel()
 			wantHeld(t, runExample(t, Reference, seed))

@@ -101,7 +101,7 @@ func (c *cluster) judge(e *topologyExpected, start time.Time) Verdict {
 // again.
 func (t *traffic) judgePings(v *Verdict, allowed time.Duration, from, to time.Time) (recovered time.Time) {
 	p := t.ping.Report(from, to)
-	v.PingsSent, v.PingsLost = v.PingsSent+p.Sent, v.PingsLost+p.Lost
+	v.PingsSent, v.PingsLost = v.PingsSent+p.Sent, v.PingsLost+p.Lost+p.Pending // no answer within lookBack is none
 	gap := p.Longest.Length()
 	v.GapMS = max(v.GapMS, ms(gap))
 	if gap > allowed {
