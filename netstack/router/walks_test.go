@@ -91,9 +91,9 @@ type flow struct {
 func newTriplet(t *testing.T, cfg labConfig, seed uint64) *triplet {
 	x := &triplet{t: t, rnd: rand.New(rand.NewPCG(seed, 77)), fast: newLab(t, cfg), slow: newLab(t, cfg), batched: newLab(t, cfg)}
 	for _, l := range x.labs() {
-		for iface, hosts := range map[uint16][]netip.Addr{wan: {server4, server6}, lan: {client4, client6}, dmz: {inside4, inside6, netip.MustParseAddr("172.16.0.44")}} {
+		for iface, hosts := range [][]netip.Addr{wan: {server4, server6}, lan: {client4, client6}, dmz: {inside4, inside6, netip.MustParseAddr("172.16.0.44")}} {
 			for _, h := range hosts {
-				l.router.NeighActions(l.now, l.neigh.Hint(l.now, iface, h, macOf(h), l.now.Add(1e15), nil))
+				l.router.NeighActions(l.now, l.neigh.Hint(l.now, uint16(iface), h, macOf(h), l.now.Add(1e15), nil))
 			}
 		}
 	}
@@ -110,6 +110,7 @@ func (x *triplet) act() {
 	case n < 14:
 		x.guest()
 	case n < 15:
+		x.compareBatch()
 		for _, l := range x.labs() {
 			l.now = l.now.Add(1e9)
 		}
@@ -194,11 +195,11 @@ func (x *triplet) craft(f *flow, end int) wireFrame {
 		switch {
 		case !f.synced:
 			s.flags, s.options, payload, big = packet.SYN, []byte{2, 4, 5, 0xb4, 3, 3, 14, 0}, nil, false
-			if end == 1 {
+			if end == 1 { // A SYN that is sent again has the same number.
 				s.flags |= packet.ACK
+				s.ack++
+				f.seq[0], f.seq[1], f.synced = f.seq[0]+1, f.seq[1]+1, true
 			}
-			f.seq[end]++
-			f.synced = end == 1
 		case big:
 			payload = text(1 + x.rnd.IntN(20000))
 			fallthrough
@@ -232,6 +233,7 @@ func (x *triplet) in(f *flow, end int, at uint16, frame wireFrame) {
 
 func (x *triplet) compare(f *flow, end int, at uint16, frame wireFrame) {
 	x.t.Helper()
+	var sent [dmz + 1][]wireFrame
 	for i := 1; i <= dmz; i++ {
 		a, b := x.fast.wires[i].take(), x.slow.wires[i].take()
 		if why := differ(a, b); why != "" {
@@ -241,7 +243,7 @@ func (x *triplet) compare(f *flow, end int, at uint16, frame wireFrame) {
 		if f != nil && end == 0 && !f.known && len(a) > 0 && uint16(i) != at {
 			x.learn(f, uint16(i), a[0].b)
 		}
-		x.errorAbout(uint16(i), a)
+		sent[i] = a
 	}
 	a, b := x.fast.takeDelivered(), x.slow.takeDelivered()
 	if len(a) != len(b) {
@@ -252,6 +254,9 @@ func (x *triplet) compare(f *flow, end int, at uint16, frame wireFrame) {
 			x.t.Fatalf("the guests were given\n%x\n%x", a[i].B, b[i].B)
 		}
 		x.wantGuest = append(x.wantGuest, a[i].B)
+	}
+	for i := range sent {
+		x.errorAbout(uint16(i), sent[i])
 	}
 }
 
@@ -322,7 +327,12 @@ func (x *triplet) compareBatch() {
 // differ says how two lists of frames do; "": not at all.
 func differ(a, b []wireFrame) string {
 	if len(a) != len(b) {
-		return fmt.Sprintf("%d frames and %d frames", len(a), len(b))
+		for i := range max(len(a), len(b)) {
+			if i >= len(a) || i >= len(b) || !bytes.Equal(a[i].b, b[i].b) {
+				rest := append(a[min(i, len(a)):len(a):len(a)], b[min(i, len(b)):]...)
+				return fmt.Sprintf("%d frames and %d frames, first other %x", len(a), len(b), rest[0].b[:min(len(rest[0].b), 120)])
+			}
+		}
 	}
 	for i := range a {
 		if !bytes.Equal(a[i].b, b[i].b) || a[i].offload != b[i].offload {
