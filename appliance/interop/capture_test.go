@@ -4,6 +4,7 @@ package interop
 
 import (
 	"bytes"
+	"encoding/binary"
 	"os"
 	"path/filepath"
 	"slices"
@@ -73,6 +74,7 @@ type advert struct {
 	destination         string
 	ttl                 uint8
 	vhid, advbase, skew uint8
+	counter             uint64
 	sumOK               bool
 }
 
@@ -94,6 +96,7 @@ func adverts(all []captured) []advert {
 		}
 		a.sourceMAC = c.frame.LinkLayer().LinkFlow().Src().String()
 		a.vhid, a.skew, a.advbase, a.sumOK = body[1], body[2], body[5], checksum(body) == 0
+		a.counter = binary.BigEndian.Uint64(body[8:])
 		out = append(out, a)
 	}
 	return out

@@ -71,6 +71,7 @@ func (n *noise) ipv4(f []byte) []byte {
 	} else {
 		body = n.bytes(n.random.IntN(1400))
 	}
+	body = n.sensible(proto, body)
 	options := 0
 	if n.random.IntN(4) == 0 {
 		options = n.random.IntN(11)
@@ -100,7 +101,42 @@ func (n *noise) ipv4(f []byte) []byte {
 		copy(h[16:], []byte{224, 0, 0, 18})
 	}
 	binary.BigEndian.PutUint16(h[10:], checksum(h))
+	if n.random.IntN(2) == 0 {
+		sum4(h, body)
+	}
 	return append(append(f, h...), body...)
+}
+
+// sensible gives random bytes, often, a header of layer 4 that can be believed.
+func (n *noise) sensible(proto byte, body []byte) []byte {
+	if len(body) < 60 || n.random.IntN(2) == 0 {
+		return body
+	}
+	switch proto {
+	case 1:
+		body[0], body[1] = pick(n, byte(0), 3, 5, 8, 11, 12, 13), pick(n, byte(0), 1, 3, 4)
+		copy(body[8:], n.ipv4(nil)) // what an error quotes, errors in errors included
+	case 6:
+		binary.BigEndian.PutUint16(body[2:], pick(n, uint16(80), 8080, 443))
+		body[12], body[13] = byte(5+n.random.IntN(11))<<4, pick(n, byte(2), 0x12, 0x10, 0x18, 4, 0x14, 0x11, 0xff, 0)
+	case 17:
+		binary.BigEndian.PutUint16(body[4:], uint16(len(body)))
+	}
+	return body
+}
+
+// sum4 fills the sum of layer 4 in, where there is one.
+func sum4(h, body []byte) {
+	at, known := map[byte]int{1: 2, 6: 16, 17: 6}[h[9]]
+	if !known || len(body) < at+2 {
+		return
+	}
+	body[at], body[at+1] = 0, 0
+	all := body
+	if h[9] != 1 {
+		all = append([]byte{h[12], h[13], h[14], h[15], h[16], h[17], h[18], h[19], 0, h[9], byte(len(body) >> 8), byte(len(body))}, body...)
+	}
+	binary.BigEndian.PutUint16(body[at:], checksum(all))
 }
 
 // carp is an advert with a good sum and a digest of another password.

@@ -97,6 +97,7 @@ func TestInteropPair(t *testing.T) {
 		{"disable and enable", testDisable},
 		{"maintenance", testMaintenance},
 		{"secondary dies", testSecondaryDies},
+		{"echo", testEcho},
 		{"adverts with aliases", testAdverts},
 	} {
 		ok := t.Run(part.name, func(t *testing.T) {
@@ -414,6 +415,26 @@ func testMaintenance(t *testing.T, p *pair) {
 		took.Round(time.Millisecond), returned.Round(time.Millisecond), lost)
 	if lost.gap > time.Second {
 		t.Errorf("%v without an answer", lost.gap)
+	}
+}
+
+// testEcho sends the master its own adverts back, as a switch with a loop does.
+func testEcho(t *testing.T, p *pair) {
+	before := p.transitions(t)
+	port := p.client.jack(t, "eth0")
+	for range 3 {
+		f := port.expect(t, 3*time.Second, "an advert", func(f gopacket.Packet) bool {
+			v4, ok := f.Layer(layers.LayerTypeIPv4).(*layers.IPv4)
+			return ok && v4.Protocol == 112
+		})
+		port.send(t, f.Data())
+	}
+	eventually(t, "the echo is counted, and an alarm speaks of a loop", func() bool {
+		return p.primary.carp(t).Counters["own_echo"] >= 3 &&
+			slices.ContainsFunc(p.primary.mustStatus(t).Alarms, func(a status.Alarm) bool { return strings.Contains(a.Message, "loop") })
+	})
+	if p.transitions(t) != before {
+		t.Error("an echo moved a VIP")
 	}
 }
 

@@ -134,6 +134,7 @@ func TestInteropSingleNode(t *testing.T) {
 		}
 	})
 	t.Run("nothing unsolicited", func(t *testing.T) { testUnsolicited(t, s) })
+	t.Run("verbs", func(t *testing.T) { testVerbs(t, s) })
 	t.Run("nmap", func(t *testing.T) { testNmap(t, s) })
 }
 

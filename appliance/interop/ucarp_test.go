@@ -7,9 +7,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"tandem/appliance/status"
 )
 
 // dissect lets tcpdump and tshark read a capture of our adverts; neither may
@@ -164,4 +167,11 @@ func TestInteropUcarp(t *testing.T) {
 	u.start(t, 0)
 	eventually(t, "ucarp is MASTER as well", u.holds)
 	eventually(t, "its adverts are counted as badly signed", func() bool { return n.carp(t).Counters["bad_auth"] > 0 })
+	eventually(t, "carp scan names it, and a vhid that is free", func() bool {
+		var scan status.Scan
+		n.ask(t, "carp scan lan", &scan)
+		return slices.ContainsFunc(scan.Speakers, func(s status.Speaker) bool {
+			return s.Source == "10.77.0.3" && s.VHID == 77 && !s.Ours
+		}) && len(scan.Free) == 1 && scan.Free[0].VHID != 77
+	})
 }
