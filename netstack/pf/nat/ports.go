@@ -10,11 +10,16 @@ const (
 	stripe     = blockPorts * shares
 )
 
-// triesMax bounds the ports that are tried of a node's own blocks, and then
-// of the others: more ports count as full when so many different ones of them,
-// at random, are in use. With 99 of 100 ports in use that errs once in 170
-// times, and a full range costs a thousand questions and no more.
-const triesMax = 512
+// How many different ports are tried, at random, before they count as full: of
+// the node's own blocks few, since the others are there as well and a
+// destination that has used up the own ones would cost every further
+// connection all those questions; of the others many, since nothing is behind
+// them. With 99 of 100 of those in use that errs once in 170 times, and a full
+// range costs some hundred questions and no more.
+const (
+	ownTriesMax   = 64
+	otherTriesMax = 512
+)
 
 // portRange is the ports, or ICMP identifiers, to choose from.
 type portRange struct{ low, high uint16 }
@@ -23,24 +28,28 @@ type portRange struct{ low, high uint16 }
 // blocks of this node and then in all others. q's tuple is changed.
 func (r portRange) choose(q *rule.Query, icmp bool, env *Ports) (uint16, Outcome) {
 	share := int(env.HostID % shares)
-	if p, ok := try(r.own(share), r.ownAt, share, q, icmp, env); ok {
+	own := ownTriesMax
+	if r.own(share) <= otherTriesMax {
+		own = otherTriesMax // a small range is looked through
+	}
+	if p, ok := try(r.own(share), own, r.ownAt, share, q, icmp, env); ok {
 		return p, Translated
 	}
-	if p, ok := try(r.size()-r.own(share), r.otherAt, share, q, icmp, env); ok {
+	if p, ok := try(r.size()-r.own(share), otherTriesMax, r.otherAt, share, q, icmp, env); ok {
 		return p, Translated
 	}
 	return 0, PortsFull
 }
 
-// try asks for up to triesMax of n ports, which at gives by number. A start
+// try asks for up to most of n ports, which at gives by number. A start
 // and a stride that shares no factor with n visit each at most once.
-func try(n int, at func(share, i int) uint16, share int, q *rule.Query, icmp bool, env *Ports) (uint16, bool) {
+func try(n, most int, at func(share, i int) uint16, share int, q *rule.Query, icmp bool, env *Ports) (uint16, bool) {
 	if n == 0 {
 		return 0, false
 	}
 	random := env.Rand()
 	i, step := int(random>>32)%n, stride(n, int(random&0xffffffff))
-	for range min(n, triesMax) {
+	for range min(n, most) {
 		p := at(share, i)
 		q.SrcPort = p
 		if icmp {

@@ -161,8 +161,8 @@ func TestFullRangeFailsFast(t *testing.T) {
 	asked := make(map[uint16]int)
 	g.env.InUse = func(t *packet.Tuple) bool { asked[t.SrcPort]++; return true }
 	q := query(lan, packet.ProtoTCP, "192.168.1.5:5000", "203.0.113.1:443")
-	if _, outcome := g.open(q); outcome != PortsFull || len(asked) != 2*triesMax {
-		t.Errorf("%v after %d ports, want %d", outcome, len(asked), 2*triesMax)
+	if _, outcome := g.open(q); outcome != PortsFull || len(asked) != ownTriesMax+otherTriesMax {
+		t.Errorf("%v after %d ports, want %d", outcome, len(asked), ownTriesMax+otherTriesMax)
 	}
 	for p, n := range asked {
 		if n > 1 {
@@ -277,9 +277,9 @@ func FuzzPortChoice(f *testing.F) {
 		switch {
 		case outcome == Translated && (port < low || port > high || !free(port)):
 			t.Errorf("port %d of %d-%d", port, low, high)
-		case outcome == PortsFull && asked < min(int(high)-int(low)+1, triesMax):
+		case outcome == PortsFull && asked < min(int(high)-int(low)+1, ownTriesMax):
 			t.Errorf("full after %d questions", asked)
-		case asked > 2*triesMax:
+		case asked > 2*otherTriesMax:
 			t.Errorf("%d questions", asked)
 		}
 	})
