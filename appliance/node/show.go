@@ -195,8 +195,7 @@ func matchesWord(row *status.State, f *state.Flow, w string) bool {
 // whether the automatic ones are among them.
 func (n *Node) Rules(all bool) []status.Rule {
 	p := n.currentPlan()
-	counters := p.Rules.Counters()
-	live := n.liveByRule(p)
+	counters := n.filter.RuleCounters(p.Rules, p.RuleKeys)
 	out := []status.Rule{}
 	for i, r := range p.RuleRows {
 		if r.Automatic && !all {
@@ -208,32 +207,9 @@ func (n *Node) Rules(all bool) []status.Rule {
 			Protocol: r.Protocol, Source: r.Source, SourcePort: r.SourcePort, Destination: r.Destination,
 			DestinationPort: r.DestinationPort, State: r.State, Quick: r.Quick, Log: r.Log, Extra: slices.Clip(append([]string{}, r.Extra...)),
 			Description: r.Description, Automatic: r.Automatic,
-			Evaluations: c.Evaluations, Packets: c.Packets + live[i].packets, Bytes: c.Bytes + live[i].bytes, States: live[i].states,
+			Evaluations: c.Evaluations, Packets: c.Packets, Bytes: c.Bytes, States: c.States,
 		})
 	}
-	return out
-}
-
-// carried is what the living states of one rule have carried.
-type carried struct {
-	packets, bytes uint64
-	states         int64
-}
-
-// liveByRule adds up the living states of each rule. Their first packets are
-// in the rules' own counters already.
-func (n *Node) liveByRule(p *plan.Plan) []carried {
-	out := make([]carried, len(p.RuleRows))
-	numbers := ruleNumbers(p)
-	n.filter.States().List(func(f *state.Flow) bool {
-		if i, ok := numbers[f.RuleID]; ok {
-			c := &out[i]
-			c.states++
-			c.packets += f.Packets[0] + f.Packets[1] - min(1, f.Packets[0])
-			c.bytes += f.Bytes[0] + f.Bytes[1]
-		}
-		return true
-	})
 	return out
 }
 

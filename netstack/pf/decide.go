@@ -101,7 +101,8 @@ func (f *Filter) judge(mono int64, d *Decision, v *packet.View, i int, ok bool, 
 	}
 	r := d.policy.Rules.Rule(i)
 	if !d.query.Dry {
-		d.policy.Rules.AddPackets(i, 1, uint64(d.query.Len))
+		packets, bytes := Weight(v)
+		d.policy.Rules.AddPackets(i, packets, bytes)
 	}
 	reason := ByRule
 	switch {
@@ -267,8 +268,13 @@ func (f *Filter) selfByState(mono int64, outIface uint16, v *packet.View, d *Dec
 		f.states.Remove(hit.ID)
 		return false
 	}
-	if hit.RuleGen == d.policy.Gen || f.Recheck(mono, &hit) {
-		d.Verdict, d.To = Pass, hit.To
+	if hit.RuleGen != d.policy.Gen && !f.Recheck(mono, &hit) {
+		return true
+	}
+	d.Verdict, d.To = Pass, hit.To
+	if hit.RuleGen == d.policy.Gen {
+		packets, bytes := Weight(v)
+		d.policy.Count(hit.Rule, packets, bytes)
 	}
 	return true
 }

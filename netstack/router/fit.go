@@ -126,6 +126,7 @@ func (w *Worker) reassemble(p *port, v *packet.View) {
 	filter.States().Match(w.mono, p.Index, false, whole, &w.hit)
 	w.hit.Path = state.Path{} // it takes the long way: the parts may be too long for the short one
 	w.walk(p, l, whole, &w.hit)
+	w.tally.settle(w.policy)
 	w.flush() // the next datagram needs the frame
 	w.whole = nil
 }

@@ -125,7 +125,7 @@ func (w *Worker) icmpError(p *port, f *link.Frame, v *packet.View) bool {
 	case hit.Verdict != state.Pass || hit.In != p.Index:
 		filter.CountUnrelatedError()
 		return true
-	case hit.RuleGen != w.policy.Gen && !filter.Recheck(w.mono, hit), v.Options && !filter.OptionsPass(hit):
+	case !w.allowed(v, hit):
 		return true
 	}
 	outer := w.envelope(v, hit)

@@ -55,6 +55,7 @@ func (w *Worker) fast(p *port, f *link.Frame, v *packet.View, hit *state.Hit) bo
 	if wireLen(v) > out.MTU {
 		return false
 	}
+	w.tally.count(w.policy, hit.Rule, v)
 	if w.policy.Touches(p.Index, v) {
 		w.r.env.Filter.Scrub(p.Index, v)
 	}
@@ -67,11 +68,7 @@ func (w *Worker) fast(p *port, f *link.Frame, v *packet.View, hit *state.Hit) bo
 
 // known walks a packet of a flow whose way is not remembered or not current.
 func (w *Worker) known(p *port, f *link.Frame, v *packet.View, hit *state.Hit) {
-	filter := w.r.env.Filter
-	if hit.RuleGen != w.policy.Gen && !filter.Recheck(w.mono, hit) || v.Options && !filter.OptionsPass(hit) {
-		return
-	}
-	if !w.mayFollow(p, v, hit, hit.To.Src) {
+	if !w.allowed(v, hit) || !w.mayFollow(p, v, hit, hit.To.Src) {
 		return
 	}
 	if hit.Out == 0 {
@@ -102,6 +99,19 @@ func (w *Worker) moved(p *port, f *link.Frame, v *packet.View, old *state.Hit, n
 	case hit.Verdict == state.Pass && w.liveTTL(p, v):
 		w.route(p, f, v, &hit.To, next, hit)
 	}
+}
+
+// allowed says whether the rules let a packet follow its state, and counts it
+// for the one that does.
+func (w *Worker) allowed(v *packet.View, hit *state.Hit) bool {
+	filter := w.r.env.Filter
+	if hit.RuleGen != w.policy.Gen && !filter.Recheck(w.mono, hit) || v.Options && !filter.OptionsPass(hit) {
+		return false
+	}
+	if hit.RuleGen == w.policy.Gen { // else the rules have changed since the step began
+		w.tally.count(w.policy, hit.Rule, v)
+	}
+	return true
 }
 
 // mayFollow says whether a packet may follow its state as far as the node's

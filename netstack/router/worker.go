@@ -44,6 +44,7 @@ type Worker struct {
 	askIface []uint16
 	hits     []state.Hit
 	inserted bool // a state was made since the batch was matched
+	tally    tally
 
 	spares    []*link.Frame // used in turn
 	spareNext int
@@ -70,6 +71,32 @@ type outQueue struct {
 	port           *port
 	frames         []*link.Frame
 	packets, bytes uint64
+}
+
+// tally is the packets of one rule's states that have not been added to the
+// rule's counters yet: those of a batch mostly follow few rules.
+type tally struct {
+	rule           uint32
+	packets, bytes uint64
+}
+
+// count notes a packet that follows a state of a rule of the policy.
+func (t *tally) count(policy *pf.Policy, rule uint32, v *packet.View) {
+	if rule != t.rule {
+		t.settle(policy)
+		t.rule = rule
+	}
+	packets, bytes := pf.Weight(v)
+	t.packets += packets
+	t.bytes += bytes
+}
+
+// settle adds what was noted to the rule's counters.
+func (t *tally) settle(policy *pf.Policy) {
+	if t.packets != 0 {
+		policy.Count(t.rule, t.packets, t.bytes)
+		t.packets, t.bytes = 0, 0
+	}
 }
 
 func newWorker(r *Router, index, batch int) *Worker {
@@ -183,6 +210,7 @@ func (w *Worker) act() {
 	for k, f := range w.askFrame {
 		w.walk(w.askPort[k], f, w.askView[k], &hits[k])
 	}
+	w.tally.settle(w.policy)
 	w.askFrame, w.askView, w.askPort, w.askIface = w.askFrame[:0], w.askView[:0], w.askPort[:0], w.askIface[:0]
 }
 

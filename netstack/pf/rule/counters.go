@@ -12,13 +12,12 @@ type Counters struct {
 	Evaluations uint64
 	Packets     uint64
 	Bytes       uint64
-	States      int64 // now
+	States      int64 // now; for the owner of the state table to fill in
 }
 
 // cell holds the counters that outlive a set.
 type cell struct {
 	packets, bytes atomic.Uint64
-	states         atomic.Int64
 }
 
 // decisions counts the packets of each direction that one rule decided on;
@@ -43,9 +42,6 @@ func (s *Set) AddPackets(i int, packets, bytes uint64) {
 	s.cells[i].bytes.Add(bytes)
 }
 
-// AddStates counts states of rule i that came (or, below zero, went).
-func (s *Set) AddStates(i int, n int64) { s.cells[i].states.Add(n) }
-
 // Decided is how many packets rule i decided on in this set.
 func (s *Set) Decided(i int) uint64 {
 	return s.decided[i].by[In].Load() + s.decided[i].by[Out].Load()
@@ -62,7 +58,6 @@ func (s *Set) Counters() []Counters {
 			Evaluations: d.earlier.Load(),
 			Packets:     c.packets.Load(),
 			Bytes:       c.bytes.Load(),
-			States:      c.states.Load(),
 		}
 		for dir := range reached {
 			if m.dirs&(1<<dir) != 0 {
@@ -79,7 +74,7 @@ func (s *Set) Counters() []Counters {
 
 // Carry lets the rules of s go on counting where those of from with the same
 // identifier are. It is called once, before s judges its first packet; from
-// may go on judging meanwhile, and shares the counters of packets and states.
+// may go on judging meanwhile, and shares the counters of packets.
 func (s *Set) Carry(from *Set) {
 	if from == nil {
 		return
