@@ -50,9 +50,12 @@ type SwitchStats struct {
 	Full      uint64 // addresses not learned since the table was full
 }
 
+// fdbKey is an address on a VLAN. While the switch is partitioned each group
+// learns for itself, as the two switches do that have lost their trunk.
 type fdbKey struct {
-	vlan uint16
-	mac  link.MAC
+	group int
+	vlan  uint16
+	mac   link.MAC
 }
 
 type fdbEntry struct {
@@ -155,7 +158,8 @@ func (s *Switch) Heal() {
 	clear(s.cut)
 }
 
-// Where says on which port the switch has learned mac, untagged frames taken.
+// Where says on which port the switch has learned mac, untagged frames taken;
+// while it is partitioned, the ports that are in no group.
 func (s *Switch) Where(mac link.MAC) (port string, ok bool) {
 	e, ok := s.fdb[fdbKey{mac: mac}]
 	if !ok || s.w.instant()-e.seenAt > int64(s.age) {
@@ -198,10 +202,10 @@ func (s *Switch) forward(j *Jack, data []byte) {
 		j.stats.Held++
 		return
 	}
-	vlan := vlanOf(data)
-	s.learn(now, fdbKey{vlan, link.MAC(data[6:12])}, j)
+	vlan, group := vlanOf(data), s.group[j.name]
+	s.learn(now, fdbKey{group, vlan, link.MAC(data[6:12])}, j)
 	if data[0]&1 == 0 {
-		if e, ok := s.fdb[fdbKey{vlan, link.MAC(data[:6])}]; ok && now-e.seenAt <= int64(s.age) {
+		if e, ok := s.fdb[fdbKey{group, vlan, link.MAC(data[:6])}]; ok && now-e.seenAt <= int64(s.age) {
 			if e.jack == j {
 				s.stats.Filtered++
 				return
