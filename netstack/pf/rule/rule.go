@@ -4,7 +4,7 @@
 // once and never changed: a reload builds another one beside it and swaps.
 // The first matching quick rule decides; where none matches, the last matching
 // rule that is not quick (pf.conf(5), "quick"). Rules with action match never
-// decide, they tag and log on the way. Up to fifty rules are walked one by
+// decide, they tag and log on the way. Up to sixteen rules are walked one by
 // one; larger sets are looked up in prefix tries and bit sets, which give the
 // same answer (see classify.go for how).
 //
