@@ -225,7 +225,7 @@ func (h *HA) probed(now time.Time, i *Interface, a *neigh.Action, acts []carp.Ac
 			h.log(now, "error", err.Error(), nil) // checked when it was taken
 		}
 	}
-	return h.runnable(now, a.Port, acts)
+	return h.tellLink(now, a.Port, acts)
 }
 
 // forgetOwn drops what was remembered about own addresses that are not

@@ -279,21 +279,22 @@ func (h *HA) SetLink(now time.Time, iface uint16, up bool) {
 	h.log(now, "info", fmt.Sprintf("link of %s is %s", h.ifaceName(iface), word), map[string]string{"interface": h.ifaceName(iface), "link": word})
 	if up {
 		h.probe(now, iface)
-		h.perform(now, now, h.runnable(now, iface, nil))
-		return
+	} else {
+		h.env.Router.LinkDown(iface)
 	}
-	h.env.Router.LinkDown(iface)
-	h.perform(now, now, h.group.SetLink(now, iface, false, nil))
+	h.perform(now, now, h.tellLink(now, iface, nil))
 }
 
-// runnable lets the vhids of an interface run once it can be used: its link is
-// up and it is known which of its own addresses are free. A node that became
-// master before that could not ask for its neighbours.
-func (h *HA) runnable(now time.Time, iface uint16, acts []carp.Action) []carp.Action {
-	if !h.links[iface] || h.probing(iface) {
+// tellLink tells the machines of an interface's link. Its vhids may run once
+// it can be used: the link is up and it is known which of the own addresses
+// are free. A node that became master before that could not ask for its
+// neighbours.
+func (h *HA) tellLink(now time.Time, iface uint16, acts []carp.Action) []carp.Action {
+	up, known := h.links[iface]
+	if !known || up && h.probing(iface) {
 		return acts
 	}
-	return h.group.SetLink(now, iface, true, acts)
+	return h.group.SetLink(now, iface, up, acts)
 }
 
 // SetEnabled switches CARP on or off until the next restart.
@@ -360,6 +361,9 @@ func (h *HA) SetConfig(now time.Time, cfg Config) error {
 	}
 	h.forgetOwn(now)
 	h.applyAddresses(now)
+	for n := range cfg.Interfaces {
+		acts = h.tellLink(now, cfg.Interfaces[n].Index, acts) // the machines have not heard of those without a vhid
+	}
 	h.perform(now, now, acts)
 	h.forgetHolds()
 	h.announceNew(now, before)

@@ -185,3 +185,23 @@ func TestAnInterfaceWithoutLinkAtTheStartIsINIT(t *testing.T) {
 	a.wantAlarm("vhid 200 on wan is INIT: the interface has no link")
 	a.wantAlarm("demoted by 240 (link:wan)")
 }
+
+func TestTheFirstVHIDOfAnInterfaceRunsAfterAReload(t *testing.T) {
+	s := newStage(t)
+	c := pairConfig("a", 2, 0)
+	c.VIPs, c.CARP.VHIDs = c.VIPs[:1], c.CARP.VHIDs[:1]
+	c.fill()
+	a := s.add(c)
+	a.ports[wan].Jack().Pull()
+	s.settle()
+	a.change(func(*Config) {})
+	s.run(5 * time.Second)
+	a.want("INIT", "MASTER")
+	a.wantAlarm("demoted by 240 (link:wan)")
+	a.cfg.CARP.VHIDs = []carp.VHID{{}}
+	a.change(func(c *Config) { c.VIPs, c.CARP.VHIDs = nil, nil })
+	s.run(time.Second)
+	if d := a.ha.Status().Demotion; d != 0 || a.ha.Role() != "STANDALONE" {
+		t.Errorf("without a vhid it is %s, demoted by %d", a.ha.Role(), d)
+	}
+}

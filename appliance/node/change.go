@@ -94,7 +94,6 @@ func (n *Node) commit(now time.Time, c *prepared) {
 	if err := n.filter.States().SetConfig(states); err != nil {
 		n.event(now, "error", "node", err.Error(), nil) // checked by the plan
 	}
-	n.running.Store(c.plan)
 	ports := make([]*portOf, len(n.ports))
 	for i, old := range n.ports {
 		port := *old
@@ -116,6 +115,7 @@ func (n *Node) commit(now time.Time, c *prepared) {
 		n.event(now, "error", "node", err.Error(), nil) // the links are the same
 	}
 	n.filter.SetPolicy(c.policy)
+	n.running.Store(c.plan) // not before: its rules take over counters
 	n.setRoutes(c.routes)
 	if err := n.ha.SetConfig(now, n.roles(c.plan)); err != nil {
 		n.event(now, "error", "node", err.Error(), nil) // prepared above
