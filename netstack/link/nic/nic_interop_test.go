@@ -163,7 +163,7 @@ func transfer(t *testing.T, from, to *namespace, address string, size int) {
 	}
 }
 
-func TestKernelTCPCrossesCoalesced(t *testing.T) {
+func TestInteropKernelTCPCrossesCoalesced(t *testing.T) {
 	for _, queues := range []int{1, 3} {
 		t.Run(strconv.Itoa(queues), func(t *testing.T) {
 			left, middle, right := newNamespace(t), newNamespace(t), newNamespace(t)
@@ -224,7 +224,7 @@ func await(t *testing.T, d *Device, what string, want func(b []byte) bool) {
 	})
 }
 
-func TestTagsTheKernelStripsAreRestored(t *testing.T) {
+func TestInteropTagsTheKernelStripsAreRestored(t *testing.T) {
 	ours, peer := newNamespace(t), newNamespace(t)
 	veth(t, ours, deviceName("a"), peer, deviceName("p"))
 	d := openIn(t, ours, Config{Device: deviceName("a")})
@@ -246,7 +246,7 @@ func TestTagsTheKernelStripsAreRestored(t *testing.T) {
 	await(t, p, "the frame sent with a tag", func(b []byte) bool { return bytes.Equal(b, out) })
 }
 
-func TestOwnFramesAreNotHeard(t *testing.T) {
+func TestInteropOwnFramesAreNotHeard(t *testing.T) {
 	ours, peer := newNamespace(t), newNamespace(t)
 	veth(t, ours, deviceName("a"), peer, deviceName("p"))
 	for _, queues := range []int{1, 2} {
@@ -296,7 +296,7 @@ func configuration(t *testing.T, ns *namespace, name string) string {
 	return out
 }
 
-func TestTakeOverSilencesAndGivesBack(t *testing.T) {
+func TestInteropTakeOverSilencesAndGivesBack(t *testing.T) {
 	ours, peer := newNamespace(t), newNamespace(t)
 	name, peerName := deviceName("a"), deviceName("p")
 	veth(t, ours, name, peer, peerName)
@@ -367,7 +367,7 @@ func containsPrefix(all []netip.Prefix, want string) bool {
 	return false
 }
 
-func TestTableOfAKilledProcessIsReplaced(t *testing.T) {
+func TestInteropTableOfAKilledProcessIsReplaced(t *testing.T) {
 	ours, peer := newNamespace(t), newNamespace(t)
 	name := deviceName("a")
 	veth(t, ours, name, peer, deviceName("p"))
@@ -378,7 +378,7 @@ func TestTableOfAKilledProcessIsReplaced(t *testing.T) {
 	}
 }
 
-func TestDeviceThatWasDownIsDownAgain(t *testing.T) {
+func TestInteropDeviceThatWasDownIsDownAgain(t *testing.T) {
 	ours, peer := newNamespace(t), newNamespace(t)
 	name := deviceName("a")
 	veth(t, ours, name, peer, deviceName("p"))
@@ -432,7 +432,7 @@ func comesBack(t *testing.T, d *Device, ours, peer *namespace, name, peerName st
 	})
 }
 
-func TestLinkFollowsCarrierAndDevice(t *testing.T) {
+func TestInteropLinkFollowsCarrierAndDevice(t *testing.T) {
 	ours, peer := newNamespace(t), newNamespace(t)
 	name, peerName := deviceName("a"), deviceName("p")
 	for _, queues := range []int{1, 2} {
@@ -474,7 +474,7 @@ func TestLinkFollowsCarrierAndDevice(t *testing.T) {
 	}
 }
 
-func TestAddressesAreJoinedAndLeft(t *testing.T) {
+func TestInteropAddressesAreJoinedAndLeft(t *testing.T) {
 	ours, peer := newNamespace(t), newNamespace(t)
 	name := deviceName("a")
 	veth(t, ours, name, peer, deviceName("p"))
@@ -498,7 +498,7 @@ func TestAddressesAreJoinedAndLeft(t *testing.T) {
 	}
 }
 
-func TestWhatIsNoEthernetIsRefused(t *testing.T) {
+func TestInteropWhatIsNoEthernetIsRefused(t *testing.T) {
 	ns := newNamespace(t)
 	ns.run(t, "ip tuntap add t0 mode tun")
 	for _, cfg := range []Config{{Device: "t0"}, {Device: "gone"}, {}, {Device: "lo", Queues: -1}} {

@@ -177,7 +177,7 @@ func (p *pair) transfer(t *testing.T, address string, size int) {
 	}
 }
 
-func TestKernelTCPCrossesCoalesced(t *testing.T) {
+func TestInteropKernelTCPCrossesCoalesced(t *testing.T) {
 	for _, layer3 := range []bool{false, true} {
 		name := map[bool]string{false: "tap", true: "tun"}[layer3]
 		t.Run(name, func(t *testing.T) {
@@ -192,7 +192,7 @@ func TestKernelTCPCrossesCoalesced(t *testing.T) {
 	}
 }
 
-func TestWithoutOffloadFramesAreWhole(t *testing.T) {
+func TestInteropWithoutOffloadFramesAreWhole(t *testing.T) {
 	p := newPair(t, false, false)
 	p.transfer(t, "10.9.0.2", 1<<20)
 	for kind := link.SegmentTCP4; kind <= link.SegmentUDP; kind++ {
@@ -202,7 +202,7 @@ func TestWithoutOffloadFramesAreWhole(t *testing.T) {
 	}
 }
 
-func TestKernelUDPCrossesCoalesced(t *testing.T) {
+func TestInteropKernelUDPCrossesCoalesced(t *testing.T) {
 	p := newPair(t, false, true)
 	const datagram, count = 1000, 20
 	var in, out *net.UDPConn
@@ -245,7 +245,7 @@ func TestKernelUDPCrossesCoalesced(t *testing.T) {
 	}
 }
 
-func TestARPRequestIsAnswered(t *testing.T) {
+func TestInteropARPRequestIsAnswered(t *testing.T) {
 	ns, name := newNamespace(t), deviceName("a")
 	d := openIn(t, ns, func() (*Device, error) { return OpenTAP(TAPConfig{Device: name, Offload: true, MTU: 1400}) })
 	if got := d.Info(); got.MTU != 1400 || got.MAC != (link.MAC{}) || got.Driver != "tap" || got.Queues != 1 {
@@ -269,7 +269,7 @@ func TestARPRequestIsAnswered(t *testing.T) {
 	})
 }
 
-func TestLinkFollowsTheDevice(t *testing.T) {
+func TestInteropLinkFollowsTheDevice(t *testing.T) {
 	ns, name := newNamespace(t), deviceName("u")
 	d := openIn(t, ns, func() (*Device, error) { return OpenTAP(TAPConfig{Device: name}) })
 	if !d.Up() {
@@ -310,7 +310,7 @@ func TestLinkFollowsTheDevice(t *testing.T) {
 	}
 }
 
-func TestDeviceOfOthersIsLeftAsFound(t *testing.T) {
+func TestInteropDeviceOfOthersIsLeftAsFound(t *testing.T) {
 	ns, name := newNamespace(t), deviceName("p")
 	bridge := deviceName("b")
 	ns.run(t, "ip tuntap add "+name+" mode tap\n ip link add "+bridge+" type bridge")
@@ -338,7 +338,7 @@ func TestDeviceOfOthersIsLeftAsFound(t *testing.T) {
 	}
 }
 
-func TestQueuesAndBridge(t *testing.T) {
+func TestInteropQueuesAndBridge(t *testing.T) {
 	ns, name, bridge := newNamespace(t), deviceName("q"), deviceName("b")
 	ns.run(t, "ip link add "+bridge+" type bridge")
 	d := openIn(t, ns, func() (*Device, error) {
@@ -362,7 +362,7 @@ func TestQueuesAndBridge(t *testing.T) {
 	}
 }
 
-func TestDeviceMovedToAnotherNamespace(t *testing.T) {
+func TestInteropDeviceMovedToAnotherNamespace(t *testing.T) {
 	ns, other, name := newNamespace(t), newNamespace(t), deviceName("m")
 	d := openIn(t, ns, func() (*Device, error) { return OpenTAP(TAPConfig{Device: name}) })
 	ns.run(t, "ip link set "+name+" netns /proc/"+strconv.Itoa(os.Getpid())+"/fd/"+strconv.Itoa(other.fd))
@@ -386,7 +386,7 @@ func dropCapabilities() error {
 	return unix.Capset(&head, &none[0])
 }
 
-func TestDeviceOfTheUserNeedsNoPrivilege(t *testing.T) {
+func TestInteropDeviceOfTheUserNeedsNoPrivilege(t *testing.T) {
 	ns, name, bridge := newNamespace(t), deviceName("o"), deviceName("b")
 	ns.run(t, "ip link add "+bridge+" type bridge\n ip tuntap add "+name+" mode tap user "+strconv.Itoa(os.Geteuid())+
 		"\n ip link set "+name+" master "+bridge+" up")
