@@ -26,7 +26,7 @@ func (p *Policy) Count(n uint32, packets, bytes uint64) {
 }
 
 // RuleCounters gives the counters of rules, in order, with the states that
-// each has now; keys identifies the rules as in [Policy.RuleKeys]. A rule
+// each lets pass now; keys identifies the rules as in [Policy.RuleKeys]. A rule
 // counts all packets of the flows that it let begin. Of a flow in transit that
 // is the rule where it came in; the one where it left counts the first packet.
 // It looks at every state.
@@ -37,7 +37,7 @@ func (f *Filter) RuleCounters(rules *rule.Set, keys []uint64) []rule.Counters {
 	}
 	out := rules.Counters()
 	f.states.List(func(flow *state.Flow) bool {
-		if i, ok := index[flow.RuleID]; ok && flow.Rule != NoRule {
+		if i, ok := index[flow.RuleID]; ok && flow.Rule != NoRule && flow.Allowed {
 			out[i].States++
 		}
 		return true

@@ -183,8 +183,10 @@ func (f *Filter) Drops() []DropCount {
 		add(Reason(i).String(), f.drops[i].Load())
 	}
 	for i, n := range f.states.Stats().Reasons {
-		if state.Reason(i) != state.OK {
-			add("state-"+state.Reason(i).String(), n)
+		switch why := state.Reason(i); why {
+		case state.OK, state.Full, state.Collision: // the last two are of flows that did not begin, counted above
+		default:
+			add("state-"+why.String(), n)
 		}
 	}
 	return out
