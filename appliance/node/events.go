@@ -100,12 +100,15 @@ func (n *Node) Note(source, message, by string) {
 
 // SetSink names who else gets every line of the log, those from the past
 // included. It must not call the node. Under Run it has a goroutine of its
-// own, so that a terminal that blocks holds up neither roles nor packets.
+// own, so that a terminal that blocks holds up neither roles nor packets. A
+// sink that was there before gets no more.
 func (n *Node) SetSink(to func(status.Event)) {
 	n.events.mu.Lock()
 	defer n.events.mu.Unlock()
-	past := n.events.events.all()
-	n.events.sink = newSink(to, past, n.events.apart)
+	if old := n.events.sink; old != nil {
+		old.end()
+	}
+	n.events.sink = newSink(to, n.events.events.all(), n.events.apart)
 }
 
 // Events returns the log since a moment.

@@ -136,6 +136,14 @@ func TestASinkGetsThePastAndThePresent(t *testing.T) {
 	if len(got) != len(all) || got[len(got)-1] != "the last" {
 		t.Errorf("it got %d of %d lines", len(got), len(all))
 	}
+	s.node.SetSink(func(status.Event) {})
+	s.node.Note("config", "reloaded", "root")
+	if len(got) != len(all) {
+		t.Error("a sink that was replaced gets lines")
+	}
+	if l := s.node.Events(time.Time{}); l[len(l)-1].Fields["by"] != "root" {
+		t.Errorf("the note is %+v", l[len(l)-1])
+	}
 }
 
 func TestASinkThatBlocksLosesLinesAndIsTold(t *testing.T) {

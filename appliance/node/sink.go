@@ -81,12 +81,19 @@ func (s *sink) run(past []status.Event) {
 	}
 }
 
+// end says that no more lines come.
+func (s *sink) end() {
+	if s.lines != nil {
+		close(s.stop)
+	}
+}
+
 // close hands over what waits, and gives up on a sink that blocks.
 func (s *sink) close() {
+	s.end()
 	if s.lines == nil {
 		return
 	}
-	close(s.stop)
 	select {
 	case <-s.done:
 	case <-time.After(sinkCloseMax):

@@ -169,9 +169,11 @@ func newScene(t testing.TB, cfg vnet.Config) *scene {
 	})
 	wan, lan := s.Switch("wan"), s.Switch("lan")
 	s.client = s.NewHost("client", vnet.HostConfig{MAC: link.MAC{2, 0, 0, 0, 0, 0x10}, TCP: true,
-		Addresses: []netip.Prefix{netip.PrefixFrom(clientAddr, 24)}, Gateway4: netip.MustParseAddr("192.168.1.1")})
+		Addresses: []netip.Prefix{netip.PrefixFrom(clientAddr, 24), netip.MustParsePrefix("2001:db8:2::50/64")},
+		Gateway4:  netip.MustParseAddr("192.168.1.1"), Gateway6: netip.MustParseAddr("2001:db8:2::1")})
 	s.server = s.NewHost("server", vnet.HostConfig{MAC: link.MAC{2, 0, 0, 0, 0, 0x20}, TCP: true,
-		Addresses: []netip.Prefix{netip.PrefixFrom(serverAddr, 24)}, Gateway4: netip.MustParseAddr("198.51.100.2")})
+		Addresses: []netip.Prefix{netip.PrefixFrom(serverAddr, 24), netip.MustParsePrefix("2001:db8:1::1/64")},
+		Gateway4:  netip.MustParseAddr("198.51.100.2"), Gateway6: netip.MustParseAddr("2001:db8:1::2")})
 	s.client.Attach(lan.Plug("client", vnet.Cable{Delay: 100 * time.Microsecond}))
 	s.server.Attach(wan.Plug("server", vnet.Cable{Delay: 100 * time.Microsecond}))
 	if _, err := s.server.ServeHTTP(80); err != nil {
