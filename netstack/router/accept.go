@@ -39,7 +39,10 @@ func (w *Worker) accept(p *port, f *link.Frame, v *packet.View) (*port, bool) {
 	case v.Proto == packet.ProtoICMPv6 && w.linkICMP(p, v):
 		return nil, false
 	}
-	return p, w.r.env.Filter.Sane(v)
+	// What makes no sense begins no flow, so only in the flags of TCP can it
+	// be about one that is there; then the state must not see it. All else is
+	// judged later, and only where a state does not know the packet.
+	return p, v.Proto != packet.ProtoTCP || v.TCPFlags&packet.ACK != 0 || w.r.env.Filter.Sane(v)
 }
 
 // untag finds the interface of a frame on a trunk: the child whose tag it

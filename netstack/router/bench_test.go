@@ -215,3 +215,18 @@ func BenchmarkFirstWalk(b *testing.B) {
 		b.Fatalf("%d of %d packets left; drops %v %v", out.written, b.N, l.router.Drops(), l.filter.Drops())
 	}
 }
+
+func TestEstablishedWalkDoesNotAllocate(t *testing.T) {
+	for _, e := range establishedCases {
+		l, in, out := e.warm(t)
+		w := l.router.Worker(0)
+		const runs = 200
+		n := testing.AllocsPerRun(runs, func() {
+			in.left = batchMax
+			w.Step(l.now)
+		})
+		if n != 0 || out.written < runs*batchMax {
+			t.Errorf("%s: %v allocations for a batch, %d packets left", e.name, n, out.written)
+		}
+	}
+}

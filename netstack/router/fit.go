@@ -119,9 +119,6 @@ func (w *Worker) reassemble(p *port, v *packet.View) {
 		w.r.drop(ForeignND)
 		return
 	}
-	if !filter.Sane(whole) {
-		return
-	}
 	w.whole, w.joined = l, joined
 	filter.States().Match(w.mono, p.Index, false, whole, &w.hit)
 	w.hit.Path = state.Path{} // it takes the long way: the parts may be too long for the short one

@@ -51,8 +51,9 @@ func (h *hops) get(n uint32) *hop {
 	return h.table[n].Load()
 }
 
-// put returns the number of a neighbour, 0 when the table is full.
-func (h *hops) put(key hopKey) uint32 {
+// put returns the number of a neighbour that was at mac a moment ago, 0 when
+// the table is full.
+func (h *hops) put(key hopKey, mac link.MAC) uint32 {
 	h.mu.Lock()
 	n, ok := h.byKey[key]
 	if !ok && h.next < hopsMax {
@@ -61,7 +62,10 @@ func (h *hops) put(key hopKey) uint32 {
 		h.byKey[key] = n
 	}
 	h.mu.Unlock()
-	if n != 0 {
+	if n == 0 {
+		return 0
+	}
+	if p := h.table[n].Load(); p == nil || p.mac != mac {
 		h.update(n, key)
 	}
 	return n

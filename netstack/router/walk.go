@@ -20,7 +20,7 @@ func (w *Worker) walk(p *port, f *link.Frame, v *packet.View, hit *state.Hit) {
 		hit = &w.hit
 		filter.States().Match(w.mono, p.Index, false, v, hit)
 	}
-	if !filter.Scrub(p.Index, v) {
+	if !filter.Sane(v) || !filter.Scrub(p.Index, v) {
 		return
 	}
 	if hit.Verdict == state.Drop && hit.Reason == state.NotAllowed && hit.RuleGen != w.policy.Gen && filter.Recheck(w.mono, hit) {
@@ -131,7 +131,8 @@ func (w *Worker) mayFollow(p *port, v *packet.View, hit *state.Hit, src packet.A
 // first walks the first packet of a flow: rules in, then the node itself or
 // the route, then rules out.
 func (w *Worker) first(p *port, f *link.Frame, v *packet.View) {
-	switch w.snap.local(p.Index, v.Dst).Kind {
+	kind := w.snap.local(p.Index, v.Dst).Kind
+	switch kind {
 	case NotHeld, Draining:
 		w.r.drop(VIPNotHeld)
 		return
@@ -149,7 +150,10 @@ func (w *Worker) first(p *port, f *link.Frame, v *packet.View) {
 		w.refuse(p, v, d)
 		return
 	}
-	switch kind := w.snap.local(p.Index, d.To.Dst).Kind; {
+	if d.To.Dst != v.Dst {
+		kind = w.snap.local(p.Index, d.To.Dst).Kind
+	}
+	switch {
 	case w.isGroup(p, v.Dst):
 		// Never forwarded, and no state: the answers come from others.
 		w.deliver(p, f, v)
@@ -253,14 +257,14 @@ func (w *Worker) route(p *port, f *link.Frame, v *packet.View, to *packet.Tuple,
 		return
 	}
 	if hit != nil && hit.ID != 0 {
-		w.note(hit, out, addr)
+		w.note(hit, out, addr, mac)
 	}
 	w.forward(out, f, v, &become, mac)
 }
 
 // note writes the way of a packet into its flow's state.
-func (w *Worker) note(hit *state.Hit, out *port, addr packet.Addr) {
-	hop := w.snap.hops.put(hopKeyOf(out, addr))
+func (w *Worker) note(hit *state.Hit, out *port, addr packet.Addr, mac link.MAC) {
+	hop := w.snap.hops.put(hopKeyOf(out, addr), mac)
 	if hop == 0 {
 		w.r.renewHops(w.snap.hops)
 		return
