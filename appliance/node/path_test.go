@@ -124,7 +124,7 @@ func TestProtocolsAndEndpointsAreWrittenAsInTheFile(t *testing.T) {
 }
 
 func TestAFullStateTableIsAnAlarm(t *testing.T) {
-	s := boot(t, single+passLAN+"[firewall]\nmax_states = 16\nadaptive_start = 0\n")
+	s := boot(t, single+passLAN+"[firewall]\nmax_states = 16\nadaptive_start = 0\nadaptive_end = 0\n")
 	c := s.client.Connector(netip.MustParseAddrPort("198.51.100.77:80"), 10*time.Millisecond) // nobody there
 	s.run(time.Second)
 	st := s.node.Status()
