@@ -118,8 +118,8 @@ gap_max = "300ms"
 	}
 }
 
-func TestEveryKindOfEventTakesPlace(t *testing.T) {
-	res := runTopology(t, edited(t, `
+// everyKind has one event of each kind that the reference pair does not have.
+const everyKind = `
 [[events]]
 at = "6s"
 one_way = { switch = "wan", from = "fw-primary", to = "fw-secondary" }
@@ -179,7 +179,10 @@ power_off = "client"
 [[events]]
 at = "34s"
 power_on = "client"
-`, nil), 3)
+`
+
+func TestEveryKindOfEventTakesPlace(t *testing.T) {
+	res := runTopology(t, edited(t, everyKind, nil), 3)
 	for i, v := range res.Verdicts {
 		if i != 1 && i != 3 && !v.Held || i == 1 && slices.ContainsFunc(v.Faults, func(s string) bool { return strings.Contains(s, "alarm") }) {
 			t.Errorf("%s: %q", v.Name, v.Faults)
