@@ -33,6 +33,28 @@ func tryOut(t *testing.T, client, server *namespace, seenAs string) {
 	transfer(t, server, "198.51.100.1:5001", client, "198.51.100.1:5001", 50<<20, true)
 }
 
+// TestInteropQueuesAndOffload joins a device of several queues with one that
+// takes no coalesced frames: what one side gives whole, the other needs cut.
+func TestInteropQueuesAndOffload(t *testing.T) {
+	client, server := newNamespace(t, "client"), newNamespace(t, "server")
+	n := newNode(t, "fw", `
+[system]
+hostname = "fw-queues"
+[interfaces.wan]
+link = { driver = "tap", device = "wan0", queues = 2 }
+addresses = ["198.51.100.2/24"]
+gateway = "198.51.100.1"
+[interfaces.lan]
+link = { driver = "tap", device = "lan0", offload = false }
+addresses = ["192.168.1.1/24"]
+`+rulesPassLAN, map[string]plug{
+		"lan0": directly(client, []string{"192.168.1.50/24"}, "192.168.1.1"),
+		"wan0": directly(server, []string{"198.51.100.1/24"}),
+	})
+	n.start(t)
+	tryOut(t, client, server, "198.51.100.2")
+}
+
 func TestInteropTUNDriver(t *testing.T) {
 	client, server := newNamespace(t, "client"), newNamespace(t, "server")
 	n := newNode(t, "fw", `
@@ -94,11 +116,7 @@ password = "lab-only"
 	}
 }
 
-// TestInteropVLANChildren speaks tagged frames by hand: a kernel host with
-// VLAN devices is not to be had everywhere.
-func TestInteropVLANChildren(t *testing.T) {
-	client := newNamespace(t, "client")
-	n := newNode(t, "fw", `
+const vlanFile = `
 [system]
 hostname = "fw-vlan"
 [interfaces.trunk]
@@ -114,57 +132,63 @@ addresses = ["10.0.20.1/24"]
 interface = "red"
 action = "pass"
 source = "red:net"
-`, map[string]plug{"trunk0": directly(client, nil)})
+`
+
+// tag is a VLAN tag in front of a type.
+func tag(id uint16, next layers.EthernetType) *layers.Dot1Q {
+	return &layers.Dot1Q{VLANIdentifier: id, Type: next}
+}
+
+// taggedBy says that a frame is of a VLAN.
+func taggedBy(p gopacket.Packet, id uint16) bool {
+	t, ok := p.Layer(layers.LayerTypeDot1Q).(*layers.Dot1Q)
+	return ok && t.VLANIdentifier == id
+}
+
+// TestInteropVLANChildren speaks tagged frames by hand: a kernel host with
+// VLAN devices is not to be had everywhere.
+func TestInteropVLANChildren(t *testing.T) {
+	client := newNamespace(t, "client")
+	n := newNode(t, "fw", vlanFile, map[string]plug{"trunk0": directly(client, nil)})
 	n.start(t)
-	const me, peer = "02:00:00:00:0a:05", "02:00:00:00:14:05"
-	red := func(next layers.EthernetType) *layers.Dot1Q { return &layers.Dot1Q{VLANIdentifier: 10, Type: next} }
-	blue := func(next layers.EthernetType) *layers.Dot1Q { return &layers.Dot1Q{VLANIdentifier: 20, Type: next} }
-	taggedBy := func(p gopacket.Packet, id uint16) bool {
-		tag, ok := p.Layer(layers.LayerTypeDot1Q).(*layers.Dot1Q)
-		return ok && tag.VLANIdentifier == id
-	}
+	const me, peer, limit = "02:00:00:00:0a:05", "02:00:00:00:14:05", 2 * time.Second
+	const ipv4, arp = layers.EthernetTypeIPv4, layers.EthernetTypeARP
 	wire := client.jack(t, "trunk0")
-	wire.hosts["10.0.10.5"] = me
+	wire.hosts["10.0.10.5"], wire.hosts["10.0.20.5"] = me, peer
 
 	wire.send(t, arpRequest(t, me, "10.0.10.5", "10.0.10.1")) // without its tag
-	wire.send(t, arpRequest(t, me, "10.0.10.5", "10.0.10.1", &layers.Dot1Q{VLANIdentifier: 30, Type: layers.EthernetTypeARP}))
-	wire.send(t, arpRequest(t, me, "10.0.10.5", "10.0.10.1", red(layers.EthernetTypeARP)))
-	var gateway string
-	wire.expect(t, 2*time.Second, "an ARP reply", func(p gopacket.Packet) bool {
+	wire.send(t, arpRequest(t, me, "10.0.10.5", "10.0.10.1", tag(30, arp)))
+	wire.send(t, arpRequest(t, me, "10.0.10.5", "10.0.10.1", tag(10, arp)))
+	var red string
+	wire.expect(t, limit, "an ARP reply", func(p gopacket.Packet) bool {
 		a, ok := isARPReply(p, "10.0.10.1")
 		if ok {
-			gateway = macText(a.SourceHwAddress)
+			red = macText(a.SourceHwAddress)
 			if !taggedBy(p, 10) {
 				t.Errorf("an answer outside the VLAN: %v", p)
 			}
 		}
 		return ok
 	})
+	wire.send(t, echoRequest(t, me, red, "10.0.10.5", "10.0.10.1", 1, tag(10, ipv4)))
+	wire.expect(t, limit, "a ping's reply in its VLAN", func(p gopacket.Packet) bool { return isEchoReply(p, 1) && taggedBy(p, 10) })
 
-	wire.send(t, echoRequest(t, me, gateway, "10.0.10.5", "10.0.10.1", 1, red(layers.EthernetTypeIPv4)))
-	wire.expect(t, 2*time.Second, "a ping's reply in its VLAN", func(p gopacket.Packet) bool {
-		return isEchoReply(p, 1) && taggedBy(p, 10)
-	})
-
-	wire.hosts["10.0.20.5"] = peer
-	wire.send(t, echoRequest(t, me, gateway, "10.0.10.5", "10.0.20.5", 2, red(layers.EthernetTypeIPv4)))
-	there := wire.expect(t, 2*time.Second, "the ping in the other VLAN", func(p gopacket.Packet) bool {
+	wire.send(t, echoRequest(t, me, red, "10.0.10.5", "10.0.20.5", 2, tag(10, ipv4)))
+	there := wire.expect(t, limit, "the ping in the other VLAN", func(p gopacket.Packet) bool {
 		i, ok := p.Layer(layers.LayerTypeICMPv4).(*layers.ICMPv4)
 		return ok && taggedBy(p, 20) && i.Id == 2 && p.LinkLayer().LinkFlow().Dst().String() == peer
 	})
-	blueGateway := there.LinkLayer().LinkFlow().Src().String()
-	wire.send(t, frame(t, &layers.Ethernet{SrcMAC: mac(t, peer), DstMAC: mac(t, blueGateway), EthernetType: layers.EthernetTypeDot1Q},
-		blue(layers.EthernetTypeIPv4),
+	blue := there.LinkLayer().LinkFlow().Src().String()
+	wire.send(t, frame(t, &layers.Ethernet{SrcMAC: mac(t, peer), DstMAC: mac(t, blue), EthernetType: layers.EthernetTypeDot1Q}, tag(20, ipv4),
 		&layers.IPv4{Version: 4, IHL: 5, TTL: 64, Protocol: layers.IPProtocolICMPv4, SrcIP: ip("10.0.20.5"), DstIP: ip("10.0.10.5")},
 		&layers.ICMPv4{TypeCode: layers.CreateICMPv4TypeCode(layers.ICMPv4TypeEchoReply, 0), Id: 2, Seq: 1},
 		gopacket.Payload("a ping in one frame")))
-	wire.expect(t, 2*time.Second, "its reply back in the first VLAN", func(p gopacket.Packet) bool {
-		return isEchoReply(p, 2) && taggedBy(p, 10)
-	})
+	wire.expect(t, limit, "its reply back in the first VLAN", func(p gopacket.Packet) bool { return isEchoReply(p, 2) && taggedBy(p, 10) })
+
 	// What blue begins itself, no rule lets in.
-	wire.send(t, echoRequest(t, peer, blueGateway, "10.0.20.5", "10.0.10.5", 3, blue(layers.EthernetTypeIPv4)))
-	wire.send(t, echoRequest(t, me, gateway, "10.0.10.5", "10.0.10.1", 4, red(layers.EthernetTypeIPv4)))
-	wire.expect(t, 2*time.Second, "a later ping's reply", func(p gopacket.Packet) bool {
+	wire.send(t, echoRequest(t, peer, blue, "10.0.20.5", "10.0.10.5", 3, tag(20, ipv4)))
+	wire.send(t, echoRequest(t, me, red, "10.0.10.5", "10.0.10.1", 4, tag(10, ipv4)))
+	wire.expect(t, limit, "a later ping's reply", func(p gopacket.Packet) bool {
 		if i, ok := p.Layer(layers.LayerTypeICMPv4).(*layers.ICMPv4); ok && i.Id == 3 {
 			t.Errorf("passed without a rule: %v", p)
 		}

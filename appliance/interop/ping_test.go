@@ -21,7 +21,6 @@ type pinger struct {
 	id   uint16
 	stop chan struct{}
 	once sync.Once // closes stop
-	sent int       // valid when sending is over
 
 	sending, receiving sync.WaitGroup
 

@@ -135,6 +135,7 @@ func TestInteropSingleNode(t *testing.T) {
 	})
 	t.Run("nothing unsolicited", func(t *testing.T) { testUnsolicited(t, s) })
 	t.Run("verbs", func(t *testing.T) { testVerbs(t, s) })
+	t.Run("second instance", func(t *testing.T) { testSecondInstance(t, s) })
 	t.Run("nmap", func(t *testing.T) { testNmap(t, s) })
 }
 
