@@ -115,10 +115,6 @@ func (w *Worker) reassemble(p *port, v *packet.View) {
 		w.r.decoded[why].Add(1)
 		return
 	}
-	if isLinkICMP(whole) { // Not in fragments (RFC 6980).
-		w.r.drop(ForeignND)
-		return
-	}
 	w.whole, w.joined = l, joined
 	filter.States().Match(w.mono, p.Index, false, whole, &w.hit)
 	w.hit.Path = state.Path{} // it takes the long way: the parts may be too long for the short one

@@ -490,3 +490,12 @@ func mustRoutes(t testing.TB, gateway netip.Addr) *route.Table {
 	}
 	return table
 }
+
+// flowsOf lists the states.
+func flowsOf(l *lab) (out []state.Flow) {
+	l.filter.States().List(func(f *state.Flow) bool {
+		out = append(out, *f)
+		return true
+	})
+	return out
+}
