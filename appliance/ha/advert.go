@@ -35,6 +35,12 @@ type advertKey struct {
 	family carp.Family
 }
 
+// fault is why adverts did not leave.
+type fault struct {
+	why  string
+	good int // how many have left since
+}
+
 // advertise sends one advert and tells the machines whether it left. One whose
 // unicast peer has no MAC yet is kept for a moment.
 func (h *HA) advertise(now time.Time, a *carp.Action, acts []carp.Action) []carp.Action {
@@ -107,22 +113,30 @@ func (h *HA) sendLate(now time.Time, acts []carp.Action) []carp.Action {
 
 func peerAlarm(peer netip.Addr) string { return "peer:" + peer.String() }
 
-// sent tells the machines what became of an advert, and people when that
-// changes.
-func (h *HA) sent(now time.Time, a *carp.Action, fault string, acts []carp.Action) []carp.Action {
+// sent tells the machines what became of an advert (why is empty if it left),
+// and people when that changes.
+func (h *HA) sent(now time.Time, a *carp.Action, why string, acts []carp.Action) []carp.Action {
 	key := advertKey{vhidKey{a.Iface, a.VHID}, a.Family}
 	name := fmt.Sprintf("%d@%s", a.VHID, h.ifaceName(a.Iface))
 	fields := map[string]string{"vhid": name}
-	switch was, faulty := h.faults[key]; {
-	case fault != "" && !faulty:
-		h.faults[key] = fault
-		h.log(now, "warn", fmt.Sprintf("an advert of %s was not sent: %s", name, fault), fields)
-	case fault == "" && faulty:
-		delete(h.faults, key)
-		h.log(now, "info", fmt.Sprintf("adverts of %s leave again (before: %s)", name, was), fields)
+	f, faulty := h.faults[key]
+	switch {
+	case why != "":
+		if !faulty || f.good > 0 {
+			h.log(now, "warn", fmt.Sprintf("an advert of %s was not sent: %s", name, why), fields)
+		}
+		h.faults[key] = fault{why: why}
+	case faulty:
+		if f.good++; f.good == 1 {
+			h.log(now, "info", fmt.Sprintf("adverts of %s leave again (before: %s)", name, f.why), fields)
+		}
+		h.faults[key] = f
+		if f.good >= mendGood { // The machines have forgiven by now, too.
+			delete(h.faults, key)
+		}
 	}
-	if fault == "" && !a.Dst.IsMulticast() {
+	if why == "" && !a.Dst.IsMulticast() {
 		h.clearAlarm(now, peerAlarm(a.Dst))
 	}
-	return h.group.Sent(now, a.Iface, a.VHID, a.Family, fault == "", acts)
+	return h.group.Sent(now, a.Iface, a.VHID, a.Family, why == "", acts)
 }

@@ -134,8 +134,9 @@ type HA struct {
 	role     string
 	disabled time.Time // when CARP was switched off
 	alarms   map[string]alarm
-	unsent   []unsent // adverts that wait for a unicast peer's MAC
-	faults   map[advertKey]string
+	unsent   []unsent            // adverts that wait for a unicast peer's MAC
+	faults   map[advertKey]fault // of adverts that did not leave, until enough did
+	mending  map[uint16]mending
 	taken    []event
 	frame    []byte
 	ident    uint16
@@ -147,7 +148,7 @@ func New(now time.Time, cfg Config, env Env) (*HA, error) {
 	h := &HA{
 		env: env, cfg: cfg,
 		holds: make(map[vhidKey]hold), own: make(map[addrKey]ownState), claims: make(map[addrKey]time.Time),
-		alarms: make(map[string]alarm), links: make(map[uint16]bool), faults: make(map[advertKey]string),
+		alarms: make(map[string]alarm), links: make(map[uint16]bool), faults: make(map[advertKey]fault), mending: make(map[uint16]mending),
 	}
 	var err error
 	if h.group, err = carp.NewGroup(h.carpConfig(), env.Rand); err != nil {
@@ -233,7 +234,7 @@ func (h *HA) Step(now time.Time) {
 		}
 	}
 	acts = h.group.Tick(now, acts)
-	acts = h.sendLate(now, acts)
+	acts = h.mend(now, h.sendLate(now, acts))
 	h.perform(now, cause, acts)
 	h.expireAlarms(now)
 }
@@ -250,6 +251,9 @@ func (h *HA) Deadline() time.Time {
 	}
 	for _, u := range h.unsent {
 		sooner(u.next)
+	}
+	for _, m := range h.mending {
+		sooner(m.next)
 	}
 	for _, a := range h.alarms {
 		sooner(a.until)

@@ -99,7 +99,6 @@ func (w *swarm) heal() {
 		}
 		b.ha.SetMaintenance(w.Now(), false)
 		b.ha.SetEnabled(w.Now(), true)
-		b.ha.ResetDemotion(w.Now())
 		b.wake()
 	}
 	for _, sw := range w.switches {
@@ -140,7 +139,7 @@ func TestAPairFindsItsRolesAfterAnything(t *testing.T) {
 				w.consistent(t)
 			}
 			w.heal()
-			w.run(12 * time.Second)
+			w.run(20 * time.Second)
 			a, b := w.nodes[0], w.nodes[1]
 			a.want("MASTER", "MASTER")
 			b.want("BACKUP", "BACKUP")

@@ -26,9 +26,10 @@ func TestANodeWhoseDataPathHangsGivesWay(t *testing.T) {
 	a.hung = false
 	a.wake()
 	s.run(10 * time.Second)
-	if a.state(200) == "MASTER" && b.state(200) == "MASTER" {
-		t.Error("the node that came to itself did not step down")
-	}
+	a.want("MASTER", "MASTER")
+	b.want("BACKUP", "BACKUP")
+	a.said("wan sends again")
+	a.wantNoAlarm()
 }
 
 func TestSendErrorsDemoteUntilAdvertsLeaveAgain(t *testing.T) {
@@ -45,12 +46,23 @@ func TestSendErrorsDemoteUntilAdvertsLeaveAgain(t *testing.T) {
 	if n := a.ha.Status().Counters["send_failed"]; n < 3 {
 		t.Errorf("%d adverts counted as not sent", n)
 	}
-	a.ports[wan].refuses = false
-	s.run(time.Second)
-	a.ha.ResetDemotion(s.Now())
 	s.run(10 * time.Second)
+	a.want("BACKUP", "BACKUP") // it does not try with its peer's mastership at stake
+	a.ports[wan].refuses = false
+	healed := s.Now()
+	if !s.RunUntil(func() bool { return a.ha.Status().Demotion == 0 }, time.Minute) {
+		t.Fatalf("it stays demoted:\n%s", a.text())
+	}
+	if took := s.Now().Sub(healed); took < 2*time.Second || took > 4*time.Second {
+		t.Errorf("it was demoted for %v after it could send", took)
+	}
+	s.run(5 * time.Second)
 	a.want("MASTER", "MASTER")
+	a.said("wan sends again")
 	a.wantNoAlarm()
+	if len(a.ha.mending) > 0 || len(a.ha.faults) > 0 {
+		t.Errorf("it still mends: %v, %v", a.ha.mending, a.ha.faults)
+	}
 }
 
 func TestAWrongPasswordIsNamedOnBothNodes(t *testing.T) {

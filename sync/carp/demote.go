@@ -155,6 +155,17 @@ func (g *Group) Sent(now time.Time, ifaceIndex uint16, vhid uint8, family Family
 	return g.finish(now, acts)
 }
 
+// SendsAgain tells that an interface was seen to send other frames. A backup
+// sends no adverts, so it could never show by those that it can.
+func (g *Group) SendsAgain(now time.Time, ifaceIndex uint16, acts []Action) []Action {
+	for _, v := range g.vhosts {
+		if v.cfg.Iface == ifaceIndex {
+			acts = g.forgiveSendErrors(now, v, acts)
+		}
+	}
+	return g.finish(now, acts)
+}
+
 // forgiveSendErrors also serves where a fresh start says more than old errors:
 // a backup sends nothing, so its successes would never come.
 func (g *Group) forgiveSendErrors(now time.Time, v *vhost, acts []Action) []Action {

@@ -369,6 +369,26 @@ func TestSendErrorsDemote(t *testing.T) {
 	}
 }
 
+func TestOtherFramesThatLeaveEndSendErrors(t *testing.T) {
+	g := upGroup(t, soloConfig())
+	for range 3 {
+		g.Sent(start, 1, 1, IPv4, false, nil)
+	}
+	g.SendsAgain(start, 2, nil)
+	if d := g.Demotion(); d != 240 {
+		t.Errorf("another interface ended it: %d", d)
+	}
+	if acts := g.SendsAgain(start, 1, nil); g.Demotion() != 0 || acts[0].Kind != DemotionChanged {
+		t.Errorf("demotion %d, actions %v", g.Demotion(), acts)
+	}
+	for range 2 {
+		g.Sent(start, 1, 1, IPv4, false, nil)
+	}
+	if d := g.Demotion(); d != 0 {
+		t.Errorf("old errors still count: %d", d)
+	}
+}
+
 func TestResetDemotionKeepsFacts(t *testing.T) {
 	g := upGroup(t, soloConfig())
 	g.SetMaintenance(start, true, nil)
