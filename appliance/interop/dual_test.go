@@ -61,6 +61,12 @@ vhid = 1
 // vhids, one of which speaks unicast.
 func TestInteropDualStackPair(t *testing.T) {
 	w := newWires(t, "wan", "lan")
+	// Switches that listen to who joins a group, and forget it soon: adverts
+	// and solicitations reach only the nodes that say so again when asked.
+	for _, wire := range []string{"wan", "lan"} {
+		w.ns.run(t, "ip link set "+wire+" type bridge mcast_snooping 1 mcast_querier 1 mcast_startup_query_interval 50"+
+			" mcast_query_interval 200 mcast_query_response_interval 100 mcast_membership_interval 500")
+	}
 	p := &pair{wires: w,
 		client: w.host(t, "client", "lan", []string{"192.168.1.50/24", "fd01::50/64"}, "192.168.1.1", "fd01::1"),
 		server: w.host(t, "server", "wan", []string{"198.51.100.1/24", "fd02::1/64"})}
@@ -75,6 +81,10 @@ func TestInteropDualStackPair(t *testing.T) {
 	p.healthy(t)
 	p.server.serveHTTP(t, "198.51.100.1:80", "the server")
 	p.server.serveHTTP(t, "[fd02::1]:80", "the server")
+
+	for device, group := range map[string]string{"fw1-lan": "ff02::1:ff00:1 ", "fw2-lan": "ff02::12 ", "fw1-wan": "ff02::1:ff00:200 "} {
+		eventually(t, "the switch knows that "+device+" listens to "+group, func() bool { return w.listens(t, device, group) })
+	}
 
 	lan := w.ns.capture(t, "lan", "proto", "112", "or", "ip6", "proto", "112")
 	wan := w.ns.capture(t, "wan", "proto", "112", "or", "ip6", "proto", "112")
@@ -98,6 +108,9 @@ func TestInteropDualStackPair(t *testing.T) {
 	four.waitMore(t, 20)
 	t.Logf("dual stack, kill -9: secondary MASTER after %v; IPv6: %v; IPv4: %v", took.Round(time.Millisecond), six.finish(), four.finish())
 	p.works(t, "after the crash")
+	if !w.listens(t, "fw2-lan", "ff02::1:ff00:1 ") {
+		t.Error("the new master has not told the switch that it listens for the VIP")
+	}
 	if !slices.ContainsFunc(announced.end(t), func(c captured) bool {
 		na, ok := c.frame.Layer(layers.LayerTypeICMPv6NeighborAdvertisement).(*layers.ICMPv6NeighborAdvertisement)
 		return ok && na.TargetAddress.Equal(ip("fd01::1")) && na.Override() && na.Router() && c.at.After(killed) &&
@@ -115,6 +128,12 @@ func TestInteropDualStackPair(t *testing.T) {
 		t.Errorf("%v without an answer while the primary took over", lost.gap)
 	}
 	p.works(t, "after the return")
+}
+
+// listens says whether a bridge that snoops knows of a listener on a port.
+func (w *wires) listens(t *testing.T, device, group string) bool {
+	t.Helper()
+	return strings.Contains(w.ns.run(t, "bridge mdb show"), " port "+device+" grp "+group)
 }
 
 // works fetches by both families.

@@ -19,7 +19,7 @@ import (
 var tools = []string{"ip", "bridge", "nsenter", "ping", "traceroute", "tracepath", "curl", "tcpdump", "tshark", "nmap", "ucarp", "arping"}
 
 func TestMain(m *testing.M) {
-	sweepNamespaces()
+	sweep()
 	interrupted := make(chan os.Signal, 1)
 	signal.Notify(interrupted, os.Interrupt, syscall.SIGTERM)
 	go func() {

@@ -128,14 +128,27 @@ func eachNamespace(f func(name string, pid int)) {
 	}
 }
 
-// sweepNamespaces removes what killed runs left.
-func sweepNamespaces() {
+// sweep removes the namespaces and folders that killed runs left.
+func sweep() {
 	eachNamespace(func(name string, pid int) {
-		comm, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
-		if err != nil || pid == os.Getpid() || !strings.HasPrefix(string(comm), "interop.test") {
+		if abandoned(pid) {
 			removeNamespace(name)
 		}
 	})
+	folders, _ := filepath.Glob(filepath.Join(os.TempDir(), namespacePrefix+"*"))
+	for _, folder := range folders {
+		if m := namespacePattern.FindStringSubmatch(filepath.Base(folder)); m != nil {
+			if pid, _ := strconv.Atoi(m[1]); abandoned(pid) {
+				_ = os.RemoveAll(folder)
+			}
+		}
+	}
+}
+
+// abandoned says that a process number of a former run is no run now.
+func abandoned(pid int) bool {
+	comm, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
+	return err != nil || pid == os.Getpid() || !strings.HasPrefix(string(comm), "interop.test")
 }
 
 // removeNamespaces removes what this run made.

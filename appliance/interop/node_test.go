@@ -34,7 +34,7 @@ type node struct {
 // folder of its own, but does not start the node.
 func newNode(t *testing.T, name, text string, plugs map[string]plug) *node {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "interop") // not t.TempDir: a socket's path is short
+	dir, err := os.MkdirTemp("", fmt.Sprintf("%s%d-", namespacePrefix, os.Getpid())) // not t.TempDir: a socket's path is short
 	if err != nil {
 		t.Fatal(err)
 	}
