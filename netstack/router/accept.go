@@ -38,6 +38,9 @@ func (w *Worker) accept(p *port, f *link.Frame, v *packet.View) (*port, bool) {
 		return nil, false
 	case v.Proto == packet.ProtoICMPv6 && w.linkICMP(p, v):
 		return nil, false
+	case v.Proto == packet.ProtoIGMP && v.Family == 4 && v.L4 != 0:
+		w.igmp(p, v)
+		return nil, false
 	}
 	// What makes no sense begins no flow, so only in the flags of TCP can it
 	// be about one that is there; then the state must not see it. All else is
@@ -110,6 +113,8 @@ func (w *Worker) linkICMP(p *port, v *packet.View) bool {
 	case v.ICMPType == packet.ICMP6Solicit || v.ICMPType == packet.ICMP6Advert:
 		w.acts = w.r.env.Neigh.Receive(w.now, p.Index, v, w.acts[:0])
 		w.neighActions()
+	case v.ICMPType == icmp6MLDQuery:
+		w.mldQuery(p, v)
 	default:
 		// What routers and listeners say is nothing that this node may
 		// believe or needs.

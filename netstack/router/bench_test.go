@@ -72,6 +72,8 @@ func mill(t testing.TB, cfg labConfig, features link.Features) (l *lab, in, out 
 	acts := l.neigh.Hint(l.now, wan, server4, macOf(server4), l.now.Add(10000*time.Hour), nil)
 	acts = l.neigh.Hint(l.now, wan, server6, macOf(server6), l.now.Add(10000*time.Hour), acts)
 	l.router.NeighActions(l.now, acts)
+	l.step() // membership reports
+	out.written = 0
 	return l, in, out
 }
 

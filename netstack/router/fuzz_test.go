@@ -144,7 +144,7 @@ func TestRandomFramesDoNoHarm(t *testing.T) {
 	frames, at := seedFrames(t)
 	l := fuzzLab(t)
 	before := runtime.NumGoroutine()
-	for i := range 400_000 {
+	for i := range 150_000 {
 		k := rnd.IntN(len(frames))
 		b := bytes.Clone(frames[k])
 		for range rnd.IntN(6) {

@@ -39,6 +39,14 @@ func newPort(c PortConfig) *port {
 	return p
 }
 
+// device is what frames of p are written to.
+func (p *port) device() link.Device {
+	if p.trunk != nil {
+		return p.trunk.Device
+	}
+	return p.Device
+}
+
 // layer3 says that p has no neighbours to ask for.
 func (p *port) layer3() bool { return p.info.Layer3 }
 

@@ -189,8 +189,10 @@ func (r *Router) NeighActions(now time.Time, acts []neigh.Action) {
 	w.flush()
 }
 
-// LinkDown forgets the neighbours of an interface that has lost its link.
+// LinkDown forgets the neighbours of an interface that has lost its link. Once
+// it has it back, the switch there is told which groups to send.
 func (r *Router) LinkDown(iface uint16) {
+	r.groups.again(iface)
 	r.env.Neigh.Flush(iface)
 	r.snap.Load().hops.refreshPort(iface)
 }

@@ -162,6 +162,7 @@ type Router struct {
 	epoch   time.Time
 	workers []*Worker
 	hold    hold
+	groups  groups
 	limit   limiter // of ICMP errors and resets
 	drops   [reasonCount]atomic.Uint64
 	decoded [256]atomic.Uint64 // packets dropped by packet.Reason
@@ -184,6 +185,7 @@ func New(cfg Config, env Env) (*Router, error) {
 	r := &Router{env: env, epoch: cfg.Now.Add(-time.Second)}
 	r.hold.init()
 	r.limit.init()
+	r.groups.init()
 	r.snap.Store(&snapshot{gen: 1, ports: []*port{nil}, hops: newHops(r.findHop), routes: empty})
 	r.pool.New = func() any { return newWorker(r, -1, 0) }
 	for i := range cfg.Workers {
@@ -277,6 +279,7 @@ func (r *Router) SetAddresses(a Addresses) {
 		s.own4, s.own6 = own4, own6
 	})
 	r.programFilters()
+	r.groups.set(r.snap.Load().ports, a.List)
 }
 
 // programFilters tells devices that filter by address which to pass: their
@@ -303,9 +306,9 @@ func (r *Router) programFilters() {
 	}
 }
 
-// groups are the multicast addresses of every interface: all nodes, all
+// groupMACs are the multicast addresses of every interface: all nodes, all
 // routers, and CARP's in both families.
-var groups = [...]link.MAC{
+var groupMACs = [...]link.MAC{
 	{0x01, 0x00, 0x5e, 0, 0, 1}, {0x01, 0x00, 0x5e, 0, 0, 2}, {0x01, 0x00, 0x5e, 0, 0, 0x12},
 	{0x33, 0x33, 0, 0, 0, 1}, {0x33, 0x33, 0, 0, 0, 2}, {0x33, 0x33, 0, 0, 0, 0x12},
 }
@@ -313,7 +316,7 @@ var groups = [...]link.MAC{
 // taken lists the link addresses whose frames an interface takes.
 func (s *snapshot) taken(p *port) []link.MAC {
 	macs := append([]link.MAC{p.MAC}, s.virtual[p.Index]...)
-	macs = append(macs, groups[:]...)
+	macs = append(macs, groupMACs[:]...)
 	for _, a := range s.addresses {
 		if a.Iface == p.Index && !a.Addr.Is4() {
 			macs = append(macs, link.MAC(packet.MulticastMAC(packet.SolicitedNode(a.Addr.Netip()))))

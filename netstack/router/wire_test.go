@@ -26,11 +26,13 @@ type wire struct {
 	info   link.Info
 	silent map[netip.Addr]bool
 
-	mu     sync.Mutex
-	rx     []wireFrame
-	tx     []wireFrame
-	accept []link.MAC
-	refuse bool // writes fail
+	mu      sync.Mutex
+	rx      []wireFrame
+	tx      []wireFrame
+	reports []wireFrame // about group membership, which other tests do not care for
+	accept  []link.MAC
+	refuse  bool // writes fail
+	down    bool
 }
 
 type wireFrame struct {
@@ -40,7 +42,7 @@ type wireFrame struct {
 
 func (w *wire) Info() link.Info      { return w.info }
 func (w *wire) Queue(int) link.Queue { return w }
-func (w *wire) Up() bool             { return true }
+func (w *wire) Up() bool             { return !w.down }
 func (w *wire) Close() error         { return nil }
 func (w *wire) FD() int              { return -1 }
 func (w *wire) put(frames ...[]byte) {
@@ -79,9 +81,19 @@ func (w *wire) Write(frames []*link.Frame) (int, error) {
 			w.rx = append(w.rx, wireFrame{b: answer})
 			continue
 		}
+		if isReport(b) {
+			w.reports = append(w.reports, wireFrame{b: b})
+			continue
+		}
 		w.tx = append(w.tx, wireFrame{b, f.Offload})
 	}
 	return len(frames), nil
+}
+
+// isReport says whether a frame goes to those who listen to membership reports.
+func isReport(b []byte) bool {
+	to := packet.MAC(b[:6])
+	return to == packet.MAC{1, 0, 0x5e, 0, 0, 22} || to == packet.MAC{0x33, 0x33, 0, 0, 0, 22}
 }
 
 // SetAddresses implements [link.AddressFilter].
@@ -368,9 +380,6 @@ func (l *lab) plug() {
 	l.addresses.List = append(l.addresses.List, l.cfg.VIPs...)
 	l.addresses.VirtualMACs = l.cfg.MACs
 	l.router.SetAddresses(l.addresses)
-	for i := 1; i <= dmz; i++ {
-		l.wires[i].take() // membership reports
-	}
 }
 
 // setVIP changes what the node does with an address, as a role change does.

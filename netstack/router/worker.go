@@ -228,11 +228,20 @@ func (w *Worker) housekeep() {
 		w.acts = r.env.Neigh.Tick(w.now, w.acts[:0])
 		w.neighActions()
 	}
+	w.report()
 	w.flush()
 }
 
 // Deadline is when the first worker next wants a step without a frame; zero: never.
-func (r *Router) Deadline() time.Time { return r.env.Neigh.Deadline() }
+func (r *Router) Deadline() time.Time {
+	next := r.env.Neigh.Deadline()
+	if g := r.groups.deadline.Load(); g != never {
+		if at := r.epoch.Add(time.Duration(g)); next.IsZero() || at.Before(next) {
+			next = at
+		}
+	}
+	return next
+}
 
 // emit queues a frame for the device of p. The frame must stay until flush.
 func (w *Worker) emit(p *port, f *link.Frame) {
