@@ -128,10 +128,8 @@ func TestQueriersAreAnswered(t *testing.T) {
 			t.Errorf("%s: answered %v, want %v", name, got, want)
 		}
 		// However often and however urgently they ask.
-		urgent := slices.Clone(query)
-		if name != "MLD" {
-			urgent = igmpQueryFrame(true, 0)
-		} else {
+		urgent := igmpQueryFrame(true, 0)
+		if name == "MLD" {
 			urgent = mldQueryFrame(0)
 		}
 		for range 100 {
