@@ -17,7 +17,7 @@ func (w *Worker) finish(out *port, f *link.Frame, v *packet.View, mac link.MAC) 
 	}
 	f.Len = v.End // padding of the way in is not carried along
 	switch {
-	case !carries(out.features, f):
+	case !carries(out.features, f), v.SegSize > 0 && wireLen(v) > out.MTU:
 		w.adapt(out, f, v)
 	case v.SegSize == 0 && v.End-v.L3 > w.partMax(out, f):
 		w.fragment(out, f, v)
@@ -51,7 +51,7 @@ func wireLen(v *packet.View) int {
 // re-cut, an unfinished checksum completed.
 func (w *Worker) adapt(out *port, f *link.Frame, v *packet.View) {
 	if v.SegSize > 0 {
-		packet.Segment(v, func(b []byte) { w.emitCopy(out, b) }, w.scratch())
+		packet.Segment(v, func(b []byte) { w.emitSegment(out, v, b) }, w.scratch())
 		return
 	}
 	packet.CompleteChecksum(v)
@@ -61,6 +61,19 @@ func (w *Worker) adapt(out *port, f *link.Frame, v *packet.View) {
 		return
 	}
 	w.emit(out, f)
+}
+
+// emitSegment sends b, a segment of v, in parts if it is too long as well.
+func (w *Worker) emitSegment(out *port, v *packet.View, b []byte) {
+	if len(b)-v.L3 <= out.MTU {
+		w.emitCopy(out, b)
+		return
+	}
+	var part packet.View
+	if packet.Decode(b, &part) != packet.OK ||
+		!packet.FragmentIPv4(&part, out.MTU, func(b []byte) { w.emitCopy(out, b) }, make([]byte, len(b))) {
+		w.r.drop(TooBig)
+	}
 }
 
 // fragment sends a packet that is longer than out's MTU in parts. One that was
@@ -146,11 +159,10 @@ func (w *Worker) partMax(out *port, f *link.Frame) int {
 }
 
 // tooBig says whether v must not be cut although out cannot carry it. A
-// coalesced packet is judged by its segments; its sender said don't-fragment,
-// as TCP does.
+// coalesced packet is judged by its segments.
 func (w *Worker) tooBig(out *port, f *link.Frame, v *packet.View) bool {
 	if w.rejoined(f) {
 		return w.joined.Largest > out.MTU && (v.Family == 6 || w.joined.DontFrag)
 	}
-	return wireLen(v) > out.MTU && (v.DontFrag || v.SegSize > 0)
+	return wireLen(v) > out.MTU && v.DontFrag
 }

@@ -180,6 +180,38 @@ func TestLongPacketsAreCutOrRefused(t *testing.T) {
 	}
 }
 
+// Whoever allows it to be cut is cut even out of a coalesced frame.
+func TestLongSegmentsOfCoalescedFramesAreCutAgain(t *testing.T) {
+	syn := tcp(lan, ap(client4, 5000), ap(far4, 80), segment{flags: packet.SYN, seq: 99, options: []byte{3, 3, 14, 0}})
+	for _, df := range []bool{false, true} {
+		data := wireFrame{b: tcp(lan, ap(client4, 5000), ap(far4, 80), segment{flags: packet.ACK, seq: 100, ack: 1, df: df, id: 7, payload: text(2000)})}
+		partial(&data, 1400)
+		l := newLab(t, labConfig{Rules: passLAN(), MTU: map[uint16]int{wan: 1300}, Features: link.Features{Checksum: true, TCP4: true}})
+		l.in(lan, syn)
+		l.one(wan)
+		for range 2 {
+			l.wires[lan].putOffload(data.b, data.offload)
+			l.step()
+			out := l.out(wan)
+			if df {
+				if len(out) != 0 || l.one(lan).ICMPCode != 4 {
+					t.Errorf("DF, and %d frames left", len(out))
+				}
+				continue
+			}
+			if len(out) != 3 {
+				t.Fatalf("%d frames left, want 3", len(out))
+			}
+			if v := whole(t, out[:2], 1300); v.DataLen != 1400 || v.Seq != 100 {
+				t.Errorf("%d bytes from %d", v.DataLen, v.Seq)
+			}
+			if v := decoded(t, out[2]); v.DataLen != 600 || v.Seq != 1500 {
+				t.Errorf("%d bytes from %d", v.DataLen, v.Seq)
+			}
+		}
+	}
+}
+
 // checkParts puts fragments of a UDP datagram together again.
 func checkParts(t *testing.T, frames [][]byte, mtu int, payload []byte) {
 	t.Helper()

@@ -62,7 +62,7 @@ func (w *Worker) fromHost() bool {
 				continue
 			}
 			if v.Family == 0 || !noteOffloads(f, v) {
-				w.r.drop(BadOffload)
+				w.r.drop(BadOffload) // the guest's mistake
 				continue
 			}
 			w.fromSelf(w.ifaces[i], f, v)
