@@ -4,6 +4,8 @@ package interop
 
 import (
 	"errors"
+	"math/rand/v2"
+	"net/netip"
 	"os"
 	"regexp"
 	"strings"
@@ -14,6 +16,8 @@ import (
 
 	"github.com/gopacket/gopacket"
 	"github.com/gopacket/gopacket/layers"
+
+	"tandem/appliance/status"
 )
 
 // singleFile is one node between a client and a server. Inside is
@@ -134,6 +138,7 @@ func TestInteropSingleNode(t *testing.T) {
 		}
 	})
 	t.Run("nothing unsolicited", func(t *testing.T) { testUnsolicited(t, s) })
+	t.Run("forged segments", func(t *testing.T) { testForged(t, s) })
 	t.Run("verbs", func(t *testing.T) { testVerbs(t, s) })
 	t.Run("second instance", func(t *testing.T) { testSecondInstance(t, s) })
 	t.Run("nmap", func(t *testing.T) { testNmap(t, s) })
@@ -244,7 +249,7 @@ func testTraceroute(t *testing.T, s *single) {
 
 // testUnsolicited knocks from outside at what no rule opened.
 func testUnsolicited(t *testing.T, s *single) {
-	inside := s.client.capture(t, "lan0", "src", "host", "198.51.100.1", "or", "src", "host", "fd02::1")
+	inside := s.client.capture(t, "lan0", "src", "host", "198.51.100.1", "or", "src", "host", "fd02::1", "or", "src", "host", "192.168.1.77")
 	var knocks sync.WaitGroup
 	for _, remote := range []string{"192.168.1.50:22", "192.168.1.60:80", "198.51.100.2:80", "198.51.100.2:443", "198.51.100.210:26", "[fd01::50]:80", "[fd02::2]:443"} {
 		knocks.Go(func() {
@@ -265,17 +270,14 @@ func testUnsolicited(t *testing.T, s *single) {
 		})
 	}
 	knocks.Wait()
-	// An answer to nothing, and a segment in the middle of nothing.
+	// An answer to nothing, a segment in the middle of nothing, and, to a port
+	// that is open, a SYN that says it comes from inside.
 	raw := s.server.jack(t, "wan0")
 	nodeMAC := s.node.macOf(t, "wan")
 	for _, flags := range []string{"SA", "A", "FA", "R"} {
-		raw.send(t, frame(t,
-			&layers.Ethernet{SrcMAC: mac(t, "02:00:00:00:00:99"), DstMAC: mac(t, nodeMAC), EthernetType: layers.EthernetTypeIPv4},
-			&layers.IPv4{Version: 4, IHL: 5, TTL: 64, Protocol: layers.IPProtocolTCP, SrcIP: ip("198.51.100.1"), DstIP: ip("192.168.1.50")},
-			&layers.TCP{SrcPort: 80, DstPort: 50000, Seq: 1, Ack: 1, SYN: strings.Contains(flags, "S"), ACK: strings.Contains(flags, "A"),
-				FIN: strings.Contains(flags, "F"), RST: strings.Contains(flags, "R"), Window: 1000},
-			gopacket.Payload("x")))
+		raw.send(t, segment(t, nodeMAC, "198.51.100.1", "192.168.1.50", 80, 50000, 1, flags))
 	}
+	raw.send(t, segment(t, nodeMAC, "192.168.1.77", "192.168.1.50", 50000, 80, 1, "S"))
 	// What follows on the same wire has overtaken none of it.
 	if got, err := s.server.curl("http://198.51.100.2:8080/"); err != nil {
 		t.Errorf("port forward: %q, %v", got, err)
@@ -284,6 +286,58 @@ func testUnsolicited(t *testing.T, s *single) {
 		if tcp, ok := c.frame.Layer(layers.LayerTypeTCP).(*layers.TCP); !ok || tcp.DstPort != 80 {
 			t.Errorf("unsolicited frame inside: %v", c.frame)
 		}
+	}
+}
+
+// segment is a TCP segment in a frame of nobody's.
+func segment(t *testing.T, to, source, destination string, from, port uint16, seq uint32, flags string) []byte {
+	t.Helper()
+	has := func(flag string) bool { return strings.Contains(flags, flag) }
+	return frame(t,
+		&layers.Ethernet{SrcMAC: mac(t, "02:00:00:00:00:99"), DstMAC: mac(t, to), EthernetType: layers.EthernetTypeIPv4},
+		&layers.IPv4{Version: 4, IHL: 5, TTL: 64, Protocol: layers.IPProtocolTCP, SrcIP: ip(source), DstIP: ip(destination)},
+		&layers.TCP{SrcPort: layers.TCPPort(from), DstPort: layers.TCPPort(port), Seq: seq, Ack: 1, Window: 1000,
+			SYN: has("S"), ACK: has("A"), FIN: has("F"), RST: has("R")},
+		gopacket.Payload("x"))
+}
+
+// testForged sends resets and segments into an established connection from
+// outside, with its addresses and ports but not its numbers.
+func testForged(t *testing.T, s *single) {
+	talk := converse(t, s.server, "198.51.100.1:5003", s.client)
+	eventually(t, "the connection is busy", func() bool { return talk.turns.Load() > 5 })
+	var list []status.State
+	s.node.ask(t, "states list tcp :5003", &list)
+	if len(list) != 1 {
+		t.Fatalf("states: %+v", list)
+	}
+	seen, err := netip.ParseAddrPort(list[0].TranslatedSource)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, to := s.server.jack(t, "wan0"), s.node.macOf(t, "wan")
+	inside := s.client.capture(t, "lan0", "tcp", "port", "5003", "and", "tcp[tcpflags]", "&", "(tcp-rst|tcp-syn)", "!=", "0")
+	const each = 300
+	random := rand.New(rand.NewPCG(5003, 1))
+	for range each {
+		for _, flags := range []string{"R", "RA", "S", "A"} {
+			raw.send(t, segment(t, to, "198.51.100.1", seen.Addr().String(), 5003, seen.Port(), random.Uint32(), flags))
+		}
+	}
+	turns := talk.turns.Load()
+	eventually(t, "the connection goes on", func() bool { return talk.turns.Load() > turns+20 })
+	talk.finish(t)
+	for _, c := range inside.end(t) {
+		t.Errorf("a forged segment came through: %v", c.frame)
+	}
+	var count status.StateCount
+	s.node.ask(t, "states count", &count)
+	refused := map[string]uint64{}
+	for _, d := range count.Drops {
+		refused[d.Reason] = d.Packets
+	}
+	if refused["bad-reset"] < 2*each-5 || refused["bad-window"] < each-5 {
+		t.Errorf("%d each of resets, SYNs and segments were forged, but counted are %v", each, refused)
 	}
 }
 
