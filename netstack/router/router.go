@@ -7,16 +7,18 @@
 // remembers the way under one generation number, and whatever changes rules,
 // routes, addresses or role bumps that number (see docs/architecture.md, the
 // walks). The router answers for what routers must: RFC 1812 (TTL, unreachable,
-// fragmentation needed) and RFC 4443 for IPv6. It ends no connection: what is
-// for the node itself goes to a guest stack by [Env.Deliver], and protocols
-// that machines speak (CARP) go to their inbox by [Env.Punt].
+// fragmentation needed) and RFC 4443 for IPv6; ICMP errors find their way back
+// through translation as RFC 5508 asks, and switches are told which groups the
+// node listens to (RFC 3376, RFC 3810). It ends no connection: what is for the
+// node itself goes to a guest stack by [Env.Deliver], and protocols that
+// machines speak (CARP) go to their inbox by [Env.Punt].
 //
 // Workers call [Worker.Step]; everything else may be called from any
 // goroutine. The router reads no clock: each step is told the time.
 //
-// Invariants: a frame is rewritten only when it is certain to leave; a packet
-// whose source would become a virtual address that is not held is dropped; no
-// packet is allocated for on the established walk.
+// Invariants: a packet whose source would become a virtual address that is not
+// held is dropped; both walks give equal frames; what waits, is sent unasked or
+// is kept for later has a bound; nothing is allocated on the established walk.
 package router
 
 import (
