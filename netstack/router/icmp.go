@@ -17,12 +17,14 @@ func (c complaint) of(family uint8) (typ, code uint8) {
 	return c.type6, c.code6
 }
 
-// The errors that a router sends; prohibited is what a reject rule answers.
+// The errors that a router sends; refused is what a reject rule answers
+// to all but TCP: port unreachable, as pf does (pf.conf(5), "return"), so that
+// a client sees a refused connection and not a network fault.
 var (
 	noRoute           = complaint{3, 0, 1, 0}
 	hostUnreachable   = complaint{3, 1, 1, 3}
 	packetTooBig      = complaint{3, 4, 2, 0}
-	prohibited        = complaint{3, 13, 1, 1}
+	refused           = complaint{3, 3, 1, 4}
 	timeExceeded      = complaint{11, 0, 3, 0}
 	reassemblyTimeout = complaint{11, 1, 3, 1}
 )
@@ -70,7 +72,7 @@ func (w *Worker) refuse(p *port, v *packet.View, d *pf.Decision) {
 	case v.Proto == packet.ProtoTCP:
 		w.reset(p, v)
 	default:
-		w.complain(p, v, prohibited, 0)
+		w.complain(p, v, refused, 0)
 	}
 }
 

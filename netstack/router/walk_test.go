@@ -84,7 +84,7 @@ func TestRejectAnswersOnce(t *testing.T) {
 		}
 		l.in(lan, udp(lan, ap(src, 1), ap(dst, 53), nil))
 		v := l.one(lan)
-		if four && (v.ICMPType != 3 || v.ICMPCode != 13) || !four && (v.ICMPType != 1 || v.ICMPCode != 1) {
+		if four && (v.ICMPType != 3 || v.ICMPCode != 3) || !four && (v.ICMPType != 1 || v.ICMPCode != 4) {
 			t.Errorf("%v: answered type %d code %d", dst, v.ICMPType, v.ICMPCode)
 		}
 		// Never to a reset, an error, or a group.
