@@ -80,7 +80,7 @@ func Open(cfg Config) (*Device, error) {
 }
 
 func (d *Device) start() error {
-	index, err := d.ifindex()
+	index, err := d.kernel().Index()
 	if err != nil {
 		return fmt.Errorf("look up: %w", err)
 	}
@@ -103,7 +103,7 @@ func (d *Device) start() error {
 func (d *Device) attach(index uint32) error {
 	if d.cfg.TakeOver {
 		// Ours is an interface that is up; another's is left as it is.
-		raised, err := d.setUp(true)
+		raised, err := d.kernel().SetUp(true)
 		if err != nil {
 			return fmt.Errorf("bring up: %w", err)
 		}
@@ -184,7 +184,7 @@ func (d *Device) Up() bool {
 	if d.closed {
 		return false
 	}
-	index, err := d.ifindex()
+	index, err := d.kernel().Index()
 	if err != nil {
 		d.release()
 		return false
@@ -201,7 +201,7 @@ func (d *Device) Up() bool {
 			return false
 		}
 	}
-	flags, err := d.flags()
+	flags, err := d.kernel().Flags()
 	return err == nil && flags&(unix.IFF_UP|unix.IFF_RUNNING) == unix.IFF_UP|unix.IFF_RUNNING
 }
 
@@ -281,7 +281,7 @@ func (d *Device) Close() error {
 		}
 	}
 	if d.raised {
-		if _, err := d.setUp(false); err != nil && !errors.Is(err, unix.ENODEV) {
+		if _, err := d.kernel().SetUp(false); err != nil && !errors.Is(err, unix.ENODEV) {
 			errs = append(errs, fmt.Errorf("bring down: %w", err))
 		}
 	}

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tandem/netstack/link"
+	"tandem/netstack/link/sandbox"
 )
 
 const patience = 20 * time.Second
@@ -25,17 +26,17 @@ const patience = 20 * time.Second
 func deviceName(suffix string) string { return "v" + strconv.Itoa(os.Getpid()) + suffix }
 
 // veth makes a pair with one end in each namespace, both up.
-func veth(t *testing.T, a *namespace, nameA string, b *namespace, nameB string) {
+func veth(t *testing.T, a *sandbox.Namespace, nameA string, b *sandbox.Namespace, nameB string) {
 	t.Helper()
-	a.run(t, "ip link add "+nameA+" type veth peer name "+nameB+" netns "+b.path())
-	a.run(t, "ip link set "+nameA+" up")
-	b.run(t, "ip link set "+nameB+" up")
+	a.Run(t, "ip link add "+nameA+" type veth peer name "+nameB+" netns "+b.Path())
+	a.Run(t, "ip link set "+nameA+" up")
+	b.Run(t, "ip link set "+nameB+" up")
 }
 
-func openIn(t *testing.T, ns *namespace, cfg Config) *Device {
+func openIn(t *testing.T, ns *sandbox.Namespace, cfg Config) *Device {
 	t.Helper()
 	var d *Device
-	if err := ns.do(func() (err error) { d, err = Open(cfg); return err }); err != nil {
+	if err := ns.Do(func() (err error) { d, err = Open(cfg); return err }); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -120,14 +121,14 @@ func copyFrames(t *testing.T, a, b *Device) *[4]atomic.Int64 {
 }
 
 // transfer sends size bytes over TCP between two kernels and checks them.
-func transfer(t *testing.T, from, to *namespace, address string, size int) {
+func transfer(t *testing.T, from, to *sandbox.Namespace, address string, size int) {
 	t.Helper()
 	want := make([]byte, size)
 	for i := range want {
 		want[i] = byte(i * 7 >> 3)
 	}
 	var listener net.Listener
-	if err := to.do(func() (err error) {
+	if err := to.Do(func() (err error) {
 		listener, err = net.Listen("tcp", net.JoinHostPort(address, "0"))
 		return err
 	}); err != nil {
@@ -147,7 +148,7 @@ func transfer(t *testing.T, from, to *namespace, address string, size int) {
 		got <- b
 	}()
 	var conn net.Conn
-	if err := from.do(func() (err error) {
+	if err := from.Do(func() (err error) {
 		conn, err = net.DialTimeout("tcp", listener.Addr().String(), patience)
 		return err
 	}); err != nil {
@@ -166,14 +167,14 @@ func transfer(t *testing.T, from, to *namespace, address string, size int) {
 func TestInteropKernelTCPCrossesCoalesced(t *testing.T) {
 	for _, queues := range []int{1, 3} {
 		t.Run(strconv.Itoa(queues), func(t *testing.T) {
-			left, middle, right := newNamespace(t), newNamespace(t), newNamespace(t)
+			left, middle, right := sandbox.New(t), sandbox.New(t), sandbox.New(t)
 			veth(t, left, deviceName("l"), middle, deviceName("a"))
 			veth(t, right, deviceName("r"), middle, deviceName("b"))
 			a := openIn(t, middle, Config{Device: deviceName("a"), Queues: queues, TakeOver: true})
 			b := openIn(t, middle, Config{Device: deviceName("b"), Queues: queues, TakeOver: true})
 			kinds := copyFrames(t, a, b)
-			left.run(t, "ip addr add 10.9.0.1/24 dev "+deviceName("l")+"\n ip addr add fd09::1/64 nodad dev "+deviceName("l"))
-			right.run(t, "ip addr add 10.9.0.2/24 dev "+deviceName("r")+"\n ip addr add fd09::2/64 nodad dev "+deviceName("r"))
+			left.Run(t, "ip addr add 10.9.0.1/24 dev "+deviceName("l")+"\n ip addr add fd09::1/64 nodad dev "+deviceName("l"))
+			right.Run(t, "ip addr add 10.9.0.2/24 dev "+deviceName("r")+"\n ip addr add fd09::2/64 nodad dev "+deviceName("r"))
 			transfer(t, left, right, "10.9.0.2", 8<<20)
 			transfer(t, right, left, "fd09::1", 8<<20)
 			if kinds[link.SegmentTCP4].Load() == 0 || kinds[link.SegmentTCP6].Load() == 0 {
@@ -188,9 +189,9 @@ func TestInteropKernelTCPCrossesCoalesced(t *testing.T) {
 }
 
 // rawFrame sends b out of an interface as it is.
-func rawFrame(t *testing.T, ns *namespace, name string, b []byte) {
+func rawFrame(t *testing.T, ns *sandbox.Namespace, name string, b []byte) {
 	t.Helper()
-	if err := ns.do(func() error {
+	if err := ns.Do(func() error {
 		iface, err := net.InterfaceByName(name)
 		if err != nil {
 			return err
@@ -225,7 +226,7 @@ func await(t *testing.T, d *Device, what string, want func(b []byte) bool) {
 }
 
 func TestInteropTagsTheKernelStripsAreRestored(t *testing.T) {
-	ours, peer := newNamespace(t), newNamespace(t)
+	ours, peer := sandbox.New(t), sandbox.New(t)
 	veth(t, ours, deviceName("a"), peer, deviceName("p"))
 	d := openIn(t, ours, Config{Device: deviceName("a")})
 	for _, tagged := range [][]byte{
@@ -247,7 +248,7 @@ func TestInteropTagsTheKernelStripsAreRestored(t *testing.T) {
 }
 
 func TestInteropOwnFramesAreNotHeard(t *testing.T) {
-	ours, peer := newNamespace(t), newNamespace(t)
+	ours, peer := sandbox.New(t), sandbox.New(t)
 	veth(t, ours, deviceName("a"), peer, deviceName("p"))
 	for _, queues := range []int{1, 2} {
 		d := openIn(t, ours, Config{Device: deviceName("a"), Queues: queues, TakeOver: true})
@@ -285,11 +286,11 @@ func TestInteropOwnFramesAreNotHeard(t *testing.T) {
 
 // configuration is all the kernel has on a device, as it prints it, without
 // what changes by itself.
-func configuration(t *testing.T, ns *namespace, name string) string {
+func configuration(t *testing.T, ns *sandbox.Namespace, name string) string {
 	t.Helper()
 	// A tentative address becomes a usable one: wait until none is.
-	eventually(t, "addresses checked", func() bool { return !strings.Contains(ns.run(t, "ip -6 addr show tentative dev "+name), "inet6") })
-	out := ns.run(t, "ip -o addr show dev "+name+`
+	eventually(t, "addresses checked", func() bool { return !strings.Contains(ns.Run(t, "ip -6 addr show tentative dev "+name), "inet6") })
+	out := ns.Run(t, "ip -o addr show dev "+name+`
 		ip route show table all dev `+name+`
 		ip -6 route show table all dev `+name+`
 		ip -d -o link show dev `+name)
@@ -297,11 +298,11 @@ func configuration(t *testing.T, ns *namespace, name string) string {
 }
 
 func TestInteropTakeOverSilencesAndGivesBack(t *testing.T) {
-	ours, peer := newNamespace(t), newNamespace(t)
+	ours, peer := sandbox.New(t), sandbox.New(t)
 	name, peerName := deviceName("a"), deviceName("p")
 	veth(t, ours, name, peer, peerName)
-	peer.run(t, "ip addr add 10.9.0.2/24 dev "+peerName+"\n ip addr add fd09::2/64 nodad dev "+peerName)
-	ours.run(t, `ip addr add 10.9.0.1/24 brd + dev `+name+`
+	peer.Run(t, "ip addr add 10.9.0.2/24 dev "+peerName+"\n ip addr add fd09::2/64 nodad dev "+peerName)
+	ours.Run(t, `ip addr add 10.9.0.1/24 brd + dev `+name+`
 		ip addr add 10.9.0.11/24 dev `+name+`
 		ip addr add 10.8.0.1 peer 10.8.0.2 dev `+name+`
 		ip addr add fd09::1/64 nodad dev `+name+`
@@ -326,24 +327,24 @@ func TestInteropTakeOverSilencesAndGivesBack(t *testing.T) {
 	if len(found.Gateways) != 2 {
 		t.Errorf("Found().Gateways = %v, want one of each family", found.Gateways)
 	}
-	if out := ours.run(t, "ip -o addr show dev "+name); strings.Contains(out, "inet") {
+	if out := ours.Run(t, "ip -o addr show dev "+name); strings.Contains(out, "inet") {
 		t.Errorf("addresses are left: %s", out)
 	}
-	for line := range strings.Lines(ours.run(t, "ip route show table all dev "+name)) {
+	for line := range strings.Lines(ours.Run(t, "ip route show table all dev "+name)) {
 		if !strings.HasPrefix(line, "multicast ff00::/8 ") { // The kernel's own, while IPv6 is up.
 			t.Errorf("a route is left: %s", line)
 		}
 	}
-	if out := ours.run(t, "nft list tables"); !strings.Contains(out, "netdev "+tableName(name)) {
+	if out := ours.Run(t, "nft list tables"); !strings.Contains(out, "netdev "+tableName(name)) {
 		t.Errorf("no drop chain: %q", out)
 	}
 	// The kernel behind us stays silent, and the frame is ours.
-	answers := ours.run(t, "cat /proc/net/snmp")
+	answers := ours.Run(t, "cat /proc/net/snmp")
 	arp := append([]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0, 0, 0, 0, 2, 8, 6, 0, 1, 8, 0, 6, 4, 0, 1,
 		2, 0, 0, 0, 0, 2, 10, 9, 0, 2, 0, 0, 0, 0, 0, 0, 10, 9, 0, 1}, make([]byte, 18)...)
 	rawFrame(t, peer, peerName, arp)
 	await(t, d, "the request the kernel must not answer", func(b []byte) bool { return bytes.Equal(b, arp) })
-	if after := ours.run(t, "cat /proc/net/snmp"); after != answers {
+	if after := ours.Run(t, "cat /proc/net/snmp"); after != answers {
 		t.Errorf("the kernel counted something:\n%s\n%s", answers, after)
 	}
 
@@ -353,7 +354,7 @@ func TestInteropTakeOverSilencesAndGivesBack(t *testing.T) {
 	if after := configuration(t, ours, name); after != before {
 		t.Errorf("given back:\n%s\nwas:\n%s", after, before)
 	}
-	if out := ours.run(t, "nft list tables"); strings.Contains(out, "tandem") {
+	if out := ours.Run(t, "nft list tables"); strings.Contains(out, "tandem") {
 		t.Errorf("tables are left: %s", out)
 	}
 }
@@ -368,10 +369,10 @@ func containsPrefix(all []netip.Prefix, want string) bool {
 }
 
 func TestInteropTableOfAKilledProcessIsReplaced(t *testing.T) {
-	ours, peer := newNamespace(t), newNamespace(t)
+	ours, peer := sandbox.New(t), sandbox.New(t)
 	name := deviceName("a")
 	veth(t, ours, name, peer, deviceName("p"))
-	ours.run(t, "nft add table netdev "+tableName(name))
+	ours.Run(t, "nft add table netdev "+tableName(name))
 	d := openIn(t, ours, Config{Device: name, TakeOver: true})
 	if err := d.Incomplete(); err != nil {
 		t.Error(err)
@@ -379,41 +380,41 @@ func TestInteropTableOfAKilledProcessIsReplaced(t *testing.T) {
 }
 
 func TestInteropDeviceThatWasDownIsDownAgain(t *testing.T) {
-	ours, peer := newNamespace(t), newNamespace(t)
+	ours, peer := sandbox.New(t), sandbox.New(t)
 	name := deviceName("a")
 	veth(t, ours, name, peer, deviceName("p"))
-	ours.run(t, "ip link set "+name+" down")
+	ours.Run(t, "ip link set "+name+" down")
 	d := openIn(t, ours, Config{Device: name, TakeOver: true})
 	eventually(t, "up", d.Up)
 	if err := d.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if out := ours.run(t, "ip -o link show dev "+name); strings.Contains(out, ",UP") {
+	if out := ours.Run(t, "ip -o link show dev "+name); strings.Contains(out, ",UP") {
 		t.Errorf("left up: %s", out)
 	}
 }
 
 // comesBack makes the device again, with an address, and sees that it is taken.
-func comesBack(t *testing.T, d *Device, ours, peer *namespace, name, peerName string) {
+func comesBack(t *testing.T, d *Device, ours, peer *sandbox.Namespace, name, peerName string) {
 	t.Helper()
 	fd := d.Queue(0).FD()
 	veth(t, ours, name, peer, peerName)
-	ours.run(t, "ip addr add 10.9.0.1/24 dev "+name)
+	ours.Run(t, "ip addr add 10.9.0.1/24 dev "+name)
 	if d.Up() {
 		t.Error("taken from another namespace")
 	}
 	eventually(t, "back", func() bool {
 		var up bool
-		_ = ours.do(func() error { up = d.Up(); return nil })
+		_ = ours.Do(func() error { up = d.Up(); return nil })
 		return up
 	})
 	if d.Queue(0).FD() != fd {
 		t.Error("the descriptor to poll changed")
 	}
-	if out := ours.run(t, "ip -o addr show dev "+name); strings.Contains(out, "inet") {
+	if out := ours.Run(t, "ip -o addr show dev "+name); strings.Contains(out, "inet") {
 		t.Errorf("not taken over again: %s", out)
 	}
-	if out := ours.run(t, "ip maddr show dev "+name); !strings.Contains(out, "01:00:5e:00:00:12") {
+	if out := ours.Run(t, "ip maddr show dev "+name); !strings.Contains(out, "01:00:5e:00:00:12") {
 		t.Errorf("not a member again: %s", out)
 	}
 	hello := append([]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0, 0, 0, 0, 6, 0x12, 0x34}, make([]byte, 50)...)
@@ -433,7 +434,7 @@ func comesBack(t *testing.T, d *Device, ours, peer *namespace, name, peerName st
 }
 
 func TestInteropLinkFollowsCarrierAndDevice(t *testing.T) {
-	ours, peer := newNamespace(t), newNamespace(t)
+	ours, peer := sandbox.New(t), sandbox.New(t)
 	name, peerName := deviceName("a"), deviceName("p")
 	for _, queues := range []int{1, 2} {
 		veth(t, ours, name, peer, peerName)
@@ -442,13 +443,13 @@ func TestInteropLinkFollowsCarrierAndDevice(t *testing.T) {
 			t.Fatal(err)
 		}
 		eventually(t, "up", d.Up)
-		peer.run(t, "ip link set "+peerName+" down")
+		peer.Run(t, "ip link set "+peerName+" down")
 		eventually(t, "down without carrier", func() bool { return !d.Up() })
 		f := link.NewFrame(100)
 		f.Set(make([]byte, 60))
-		peer.run(t, "ip link set "+peerName+" up")
+		peer.Run(t, "ip link set "+peerName+" up")
 		eventually(t, "up with carrier", d.Up)
-		ours.run(t, "ip link set "+name+" down")
+		ours.Run(t, "ip link set "+name+" down")
 		if _, err := d.Queue(0).Write([]*link.Frame{f}); err != link.ErrDown {
 			t.Errorf("Write() while down = %v", err)
 		}
@@ -456,7 +457,7 @@ func TestInteropLinkFollowsCarrierAndDevice(t *testing.T) {
 			t.Errorf("Read() while down = %v", err)
 		}
 
-		ours.run(t, "ip link del "+name)
+		ours.Run(t, "ip link del "+name)
 		if d.Up() {
 			t.Error("up without a device")
 		}
@@ -467,15 +468,15 @@ func TestInteropLinkFollowsCarrierAndDevice(t *testing.T) {
 		if err := d.Close(); err != nil {
 			t.Fatal(err)
 		}
-		if out := ours.run(t, "ip -o addr show dev "+name); !strings.Contains(out, "10.9.0.1/24") {
+		if out := ours.Run(t, "ip -o addr show dev "+name); !strings.Contains(out, "10.9.0.1/24") {
 			t.Errorf("not given back: %s", out)
 		}
-		ours.run(t, "ip link del "+name)
+		ours.Run(t, "ip link del "+name)
 	}
 }
 
 func TestInteropAddressesAreJoinedAndLeft(t *testing.T) {
-	ours, peer := newNamespace(t), newNamespace(t)
+	ours, peer := sandbox.New(t), sandbox.New(t)
 	name := deviceName("a")
 	veth(t, ours, name, peer, deviceName("p"))
 	d := openIn(t, ours, Config{Device: name})
@@ -491,7 +492,7 @@ func TestInteropAddressesAreJoinedAndLeft(t *testing.T) {
 		if err := d.SetAddresses(step.set); err != nil {
 			t.Fatal(err)
 		}
-		out := ours.run(t, "ip maddr show dev "+name)
+		out := ours.Run(t, "ip maddr show dev "+name)
 		if !strings.Contains(out, step.has) || strings.Contains(out, step.lost) {
 			t.Errorf("after SetAddresses(%x): %s", step.set, out)
 		}
@@ -499,10 +500,10 @@ func TestInteropAddressesAreJoinedAndLeft(t *testing.T) {
 }
 
 func TestInteropWhatIsNoEthernetIsRefused(t *testing.T) {
-	ns := newNamespace(t)
-	ns.run(t, "ip tuntap add t0 mode tun")
+	ns := sandbox.New(t)
+	ns.Run(t, "ip tuntap add t0 mode tun")
 	for _, cfg := range []Config{{Device: "t0"}, {Device: "gone"}, {}, {Device: "lo", Queues: -1}} {
-		if err := ns.do(func() error { _, err := Open(cfg); return err }); err == nil {
+		if err := ns.Do(func() error { _, err := Open(cfg); return err }); err == nil {
 			t.Errorf("Open(%+v) worked", cfg)
 		}
 	}

@@ -115,7 +115,7 @@ func open(cfg TAPConfig, layer3 bool) (*Device, error) {
 
 // start opens the queues and makes the device ready, once.
 func (d *Device) start() error {
-	_, err := d.ifindex()
+	_, err := d.kernel().Index()
 	d.created = errors.Is(err, unix.ENODEV)
 	for range d.cfg.Queues {
 		fd, err := unix.Open(clonePath, unix.O_RDWR|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
@@ -196,7 +196,7 @@ func (d *Device) setOffloads() link.Features {
 // is not ours to change the last two are left as they are.
 func (d *Device) prepare() error {
 	if d.cfg.MTU != 0 && d.created {
-		if err := d.setMTU(d.cfg.MTU); err != nil {
+		if err := d.kernel().SetMTU(d.cfg.MTU); err != nil {
 			return fmt.Errorf("set mtu %d: %w", d.cfg.MTU, err)
 		}
 	}
@@ -207,7 +207,7 @@ func (d *Device) prepare() error {
 		}
 		d.enslaved = joined
 	}
-	raised, err := d.setUp(true)
+	raised, err := d.kernel().SetUp(true)
 	if err != nil && d.created {
 		return fmt.Errorf("bring up: %w", err)
 	}
@@ -220,7 +220,7 @@ func (d *Device) mtu() int {
 	if d.cfg.MTU != 0 {
 		return d.cfg.MTU
 	}
-	if n, err := d.getMTU(); err == nil && n >= mtuMin && n <= mtuMax {
+	if n, err := d.kernel().MTU(); err == nil && n >= mtuMin && n <= mtuMax {
 		return n
 	}
 	return mtuDefault
@@ -279,7 +279,7 @@ func state(fd int) (up, gone bool) {
 // returned attaches the descriptors again. A device that others made is left
 // to them to make again.
 func (d *Device) returned() bool {
-	if _, err := d.ifindex(); err != nil && !d.created {
+	if _, err := d.kernel().Index(); err != nil && !d.created {
 		return false
 	}
 	if _, err := d.attach(); err != nil {
@@ -316,7 +316,7 @@ func (d *Device) Close() error {
 // there is nothing to undo, and no error worth telling.
 func (d *Device) giveBack() {
 	if d.raised {
-		_, _ = d.setUp(false)
+		_, _ = d.kernel().SetUp(false)
 	}
 	if d.enslaved {
 		_ = d.leaveBridge(d.cfg.Bridge)

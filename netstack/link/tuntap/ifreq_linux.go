@@ -4,6 +4,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"tandem/netstack/link"
 )
 
 // setIff is TUNSETIFF: it makes fd a queue of the device name.
@@ -16,61 +18,15 @@ func setIff(fd int, name string, flags uint16) error {
 	return unix.IoctlIfreq(fd, unix.TUNSETIFF, ifr)
 }
 
-// get asks the control socket about the device (netdevice(7)).
-func (d *Device) get(request uint) (*unix.Ifreq, error) {
-	ifr, err := unix.NewIfreq(d.cfg.Device)
-	if err != nil {
-		return nil, err
-	}
-	return ifr, unix.IoctlIfreq(d.control, request, ifr)
-}
-
-func (d *Device) ifindex() (uint32, error) {
-	ifr, err := d.get(unix.SIOCGIFINDEX)
-	if err != nil {
-		return 0, err
-	}
-	return ifr.Uint32(), nil
-}
-
-func (d *Device) getMTU() (int, error) {
-	ifr, err := d.get(unix.SIOCGIFMTU)
-	if err != nil {
-		return 0, err
-	}
-	return int(ifr.Uint32()), nil
-}
-
-func (d *Device) setMTU(mtu int) error {
-	ifr, err := unix.NewIfreq(d.cfg.Device)
-	if err != nil {
-		return err
-	}
-	ifr.SetUint32(uint32(mtu))
-	return unix.IoctlIfreq(d.control, unix.SIOCSIFMTU, ifr)
-}
-
-// setUp brings the device up or down and says whether that changed anything.
-func (d *Device) setUp(up bool) (bool, error) {
-	ifr, err := d.get(unix.SIOCGIFFLAGS)
-	if err != nil {
-		return false, err
-	}
-	flags := ifr.Uint16()
-	if flags&unix.IFF_UP != 0 == up {
-		return false, nil
-	}
-	ifr.SetUint16(flags ^ unix.IFF_UP)
-	if err := unix.IoctlIfreq(d.control, unix.SIOCSIFFLAGS, ifr); err != nil {
-		return false, err
-	}
-	return true, nil
+// kernel is the device as the kernel knows it.
+func (d *Device) kernel() link.KernelDevice {
+	return link.KernelDevice{Control: d.control, Name: d.cfg.Device}
 }
 
 // joinBridge makes the device a port and says whether it was none before,
 // which needs no privilege to find out.
 func (d *Device) joinBridge(bridge string) (bool, error) {
-	index, err := d.ifindex()
+	index, err := d.kernel().Index()
 	if err != nil {
 		return false, err
 	}
@@ -81,7 +37,7 @@ func (d *Device) joinBridge(bridge string) (bool, error) {
 }
 
 func (d *Device) leaveBridge(bridge string) error {
-	index, err := d.ifindex()
+	index, err := d.kernel().Index()
 	if err != nil {
 		return err
 	}

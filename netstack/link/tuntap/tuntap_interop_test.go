@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tandem/netstack/link"
+	"tandem/netstack/link/sandbox"
 )
 
 const patience = 20 * time.Second
@@ -25,10 +26,10 @@ const patience = 20 * time.Second
 // deviceName carries the process's number.
 func deviceName(suffix string) string { return "t" + strconv.Itoa(os.Getpid()) + suffix }
 
-func openIn(t *testing.T, ns *namespace, open func() (*Device, error)) *Device {
+func openIn(t *testing.T, ns *sandbox.Namespace, open func() (*Device, error)) *Device {
 	t.Helper()
 	var d *Device
-	if err := ns.do(func() (err error) { d, err = open(); return err }); err != nil {
+	if err := ns.Do(func() (err error) { d, err = open(); return err }); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -110,14 +111,14 @@ func copyFrames(t *testing.T, a, b *Device) *seen {
 
 // pair is two kernels with a wire of ours between two devices.
 type pair struct {
-	left, right *namespace
+	left, right *sandbox.Namespace
 	seen        *seen
 	leftName    string
 	rightName   string
 }
 
 func newPair(t *testing.T, layer3, offload bool) *pair {
-	p := &pair{left: newNamespace(t), right: newNamespace(t), leftName: deviceName("l"), rightName: deviceName("r")}
+	p := &pair{left: sandbox.New(t), right: sandbox.New(t), leftName: deviceName("l"), rightName: deviceName("r")}
 	open := func(name string) func() (*Device, error) {
 		return func() (*Device, error) {
 			if layer3 {
@@ -128,8 +129,8 @@ func newPair(t *testing.T, layer3, offload bool) *pair {
 	}
 	a, b := openIn(t, p.left, open(p.leftName)), openIn(t, p.right, open(p.rightName))
 	p.seen = copyFrames(t, a, b)
-	p.left.run(t, "ip addr add 10.9.0.1/24 dev "+p.leftName+"\n ip addr add fd09::1/64 nodad dev "+p.leftName)
-	p.right.run(t, "ip addr add 10.9.0.2/24 dev "+p.rightName+"\n ip addr add fd09::2/64 nodad dev "+p.rightName)
+	p.left.Run(t, "ip addr add 10.9.0.1/24 dev "+p.leftName+"\n ip addr add fd09::1/64 nodad dev "+p.leftName)
+	p.right.Run(t, "ip addr add 10.9.0.2/24 dev "+p.rightName+"\n ip addr add fd09::2/64 nodad dev "+p.rightName)
 	return p
 }
 
@@ -141,7 +142,7 @@ func (p *pair) transfer(t *testing.T, address string, size int) {
 		want[i] = byte(i * 7 >> 3)
 	}
 	var listener net.Listener
-	if err := p.right.do(func() (err error) {
+	if err := p.right.Do(func() (err error) {
 		listener, err = net.Listen("tcp", net.JoinHostPort(address, "0"))
 		return err
 	}); err != nil {
@@ -161,7 +162,7 @@ func (p *pair) transfer(t *testing.T, address string, size int) {
 		got <- b
 	}()
 	var conn net.Conn
-	if err := p.left.do(func() (err error) {
+	if err := p.left.Do(func() (err error) {
 		conn, err = net.DialTimeout("tcp", listener.Addr().String(), patience)
 		return err
 	}); err != nil {
@@ -206,14 +207,14 @@ func TestInteropKernelUDPCrossesCoalesced(t *testing.T) {
 	p := newPair(t, false, true)
 	const datagram, count = 1000, 20
 	var in, out *net.UDPConn
-	if err := p.right.do(func() (err error) {
+	if err := p.right.Do(func() (err error) {
 		in, err = net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.MustParseAddrPort("10.9.0.2:0")))
 		return err
 	}); err != nil {
 		t.Fatal(err)
 	}
 	defer in.Close()
-	if err := p.left.do(func() (err error) {
+	if err := p.left.Do(func() (err error) {
 		out, err = net.DialUDP("udp", nil, in.LocalAddr().(*net.UDPAddr))
 		return err
 	}); err != nil {
@@ -246,12 +247,12 @@ func TestInteropKernelUDPCrossesCoalesced(t *testing.T) {
 }
 
 func TestInteropARPRequestIsAnswered(t *testing.T) {
-	ns, name := newNamespace(t), deviceName("a")
+	ns, name := sandbox.New(t), deviceName("a")
 	d := openIn(t, ns, func() (*Device, error) { return OpenTAP(TAPConfig{Device: name, Offload: true, MTU: 1400}) })
 	if got := d.Info(); got.MTU != 1400 || got.MAC != (link.MAC{}) || got.Driver != "tap" || got.Queues != 1 {
 		t.Errorf("Info() = %+v", got)
 	}
-	ns.run(t, "ip addr add 10.9.0.1/24 dev "+name)
+	ns.Run(t, "ip addr add 10.9.0.1/24 dev "+name)
 	// Who has 10.9.0.1? Tell 10.9.0.2 at 02:00:00:00:00:02.
 	request := []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0, 0, 0, 0, 2, 8, 6,
 		0, 1, 8, 0, 6, 4, 0, 1, 2, 0, 0, 0, 0, 2, 10, 9, 0, 2, 0, 0, 0, 0, 0, 0, 10, 9, 0, 1}
@@ -270,14 +271,14 @@ func TestInteropARPRequestIsAnswered(t *testing.T) {
 }
 
 func TestInteropLinkFollowsTheDevice(t *testing.T) {
-	ns, name := newNamespace(t), deviceName("u")
+	ns, name := sandbox.New(t), deviceName("u")
 	d := openIn(t, ns, func() (*Device, error) { return OpenTAP(TAPConfig{Device: name}) })
 	if !d.Up() {
 		t.Fatal("down after opening")
 	}
 	f := link.NewFrame(1514)
 	f.Set(make([]byte, 60))
-	ns.run(t, "ip link set "+name+" down")
+	ns.Run(t, "ip link set "+name+" down")
 	if d.Up() {
 		t.Error("up while the device is down")
 	}
@@ -287,12 +288,12 @@ func TestInteropLinkFollowsTheDevice(t *testing.T) {
 	if n, err := d.Queue(0).Read([]*link.Frame{f}); n != 0 || err != nil {
 		t.Errorf("Read() while down = %d, %v, want none", n, err)
 	}
-	ns.run(t, "ip link set "+name+" up")
+	ns.Run(t, "ip link set "+name+" up")
 	if !d.Up() {
 		t.Error("down while the device is up")
 	}
 
-	ns.run(t, "ip link del "+name)
+	ns.Run(t, "ip link del "+name)
 	f.Set(make([]byte, 60))
 	if _, err := d.Queue(0).Write([]*link.Frame{f}); err != link.ErrGone {
 		t.Errorf("Write() while gone = %v, want ErrGone", err)
@@ -311,69 +312,69 @@ func TestInteropLinkFollowsTheDevice(t *testing.T) {
 }
 
 func TestInteropDeviceOfOthersIsLeftAsFound(t *testing.T) {
-	ns, name := newNamespace(t), deviceName("p")
+	ns, name := sandbox.New(t), deviceName("p")
 	bridge := deviceName("b")
-	ns.run(t, "ip tuntap add "+name+" mode tap\n ip link add "+bridge+" type bridge")
+	ns.Run(t, "ip tuntap add "+name+" mode tap\n ip link add "+bridge+" type bridge")
 	d := openIn(t, ns, func() (*Device, error) { return OpenTAP(TAPConfig{Device: name, Offload: true, Bridge: bridge}) })
 	if !d.Up() {
 		t.Error("down after joining")
 	}
-	if out := ns.run(t, "ip -o link show "+name); !bytes.Contains([]byte(out), []byte("master "+bridge)) {
+	if out := ns.Run(t, "ip -o link show "+name); !bytes.Contains([]byte(out), []byte("master "+bridge)) {
 		t.Errorf("not a port of the bridge: %s", out)
 	}
-	ns.run(t, "ip link del "+name)
+	ns.Run(t, "ip link del "+name)
 	for range 3 {
 		if d.Up() {
 			t.Fatal("up without a device")
 		}
 	}
-	ns.run(t, "ip tuntap add "+name+" mode tap")
+	ns.Run(t, "ip tuntap add "+name+" mode tap")
 	eventually(t, "the device of others is joined again", d.Up)
 	if err := d.Close(); err != nil {
 		t.Error(err)
 	}
-	out := []byte(ns.run(t, "ip -o link show "+name))
+	out := []byte(ns.Run(t, "ip -o link show "+name))
 	if bytes.Contains(out, []byte("master")) || bytes.Contains(out, []byte("UP")) {
 		t.Errorf("not as it was: %s", out)
 	}
 }
 
 func TestInteropQueuesAndBridge(t *testing.T) {
-	ns, name, bridge := newNamespace(t), deviceName("q"), deviceName("b")
-	ns.run(t, "ip link add "+bridge+" type bridge")
+	ns, name, bridge := sandbox.New(t), deviceName("q"), deviceName("b")
+	ns.Run(t, "ip link add "+bridge+" type bridge")
 	d := openIn(t, ns, func() (*Device, error) {
 		return OpenTAP(TAPConfig{Device: name, Queues: 4, Offload: true, Bridge: bridge})
 	})
 	if d.Info().Queues != 4 || !d.Up() {
 		t.Errorf("Info() = %+v, up %v", d.Info(), d.Up())
 	}
-	if err := ns.do(func() error { _, err := OpenTAP(TAPConfig{Device: name, Bridge: "none"}); return err }); err == nil {
+	if err := ns.Do(func() error { _, err := OpenTAP(TAPConfig{Device: name, Bridge: "none"}); return err }); err == nil {
 		t.Error("a bridge that is not there was joined")
 	}
-	ns.run(t, "ip link del "+name)
+	ns.Run(t, "ip link del "+name)
 	eventually(t, "all queues are back", d.Up)
 	for i := range 4 {
 		if _, err := d.Queue(i).Read(nil); err != nil {
 			t.Errorf("queue %d: %v", i, err)
 		}
 	}
-	if out := ns.run(t, "ip -o link show "+name); !bytes.Contains([]byte(out), []byte("master "+bridge)) {
+	if out := ns.Run(t, "ip -o link show "+name); !bytes.Contains([]byte(out), []byte("master "+bridge)) {
 		t.Errorf("not a port of the bridge after its return: %s", out)
 	}
 }
 
 func TestInteropDeviceMovedToAnotherNamespace(t *testing.T) {
-	ns, other, name := newNamespace(t), newNamespace(t), deviceName("m")
+	ns, other, name := sandbox.New(t), sandbox.New(t), deviceName("m")
 	d := openIn(t, ns, func() (*Device, error) { return OpenTAP(TAPConfig{Device: name}) })
-	ns.run(t, "ip link set "+name+" netns /proc/"+strconv.Itoa(os.Getpid())+"/fd/"+strconv.Itoa(other.fd))
+	ns.Run(t, "ip link set "+name+" netns "+other.Path())
 	if d.Up() {
 		t.Error("up, though moving brings it down")
 	}
-	other.run(t, "ip link set "+name+" up")
+	other.Run(t, "ip link set "+name+" up")
 	if !d.Up() {
 		t.Error("down, though up where it is now")
 	}
-	other.run(t, "ip link set "+name+" down")
+	other.Run(t, "ip link set "+name+" down")
 	if d.Up() {
 		t.Error("up, though down where it is now")
 	}
@@ -387,8 +388,8 @@ func dropCapabilities() error {
 }
 
 func TestInteropDeviceOfTheUserNeedsNoPrivilege(t *testing.T) {
-	ns, name, bridge := newNamespace(t), deviceName("o"), deviceName("b")
-	ns.run(t, "ip link add "+bridge+" type bridge\n ip tuntap add "+name+" mode tap user "+strconv.Itoa(os.Geteuid())+
+	ns, name, bridge := sandbox.New(t), deviceName("o"), deviceName("b")
+	ns.Run(t, "ip link add "+bridge+" type bridge\n ip tuntap add "+name+" mode tap user "+strconv.Itoa(os.Geteuid())+
 		"\n ip link set "+name+" master "+bridge+" up")
 	d := openIn(t, ns, func() (*Device, error) {
 		if err := dropCapabilities(); err != nil {
@@ -402,7 +403,7 @@ func TestInteropDeviceOfTheUserNeedsNoPrivilege(t *testing.T) {
 	if !d.Up() {
 		t.Error("down")
 	}
-	if err := ns.do(func() error {
+	if err := ns.Do(func() error {
 		if err := dropCapabilities(); err != nil {
 			return err
 		}

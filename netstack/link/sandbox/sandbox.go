@@ -1,9 +1,14 @@
-//go:build interop
+//go:build linux
 
-package tuntap
+// Package sandbox makes network namespaces for the tests of link drivers, so
+// that their traffic stays among devices that the test itself made. It needs
+// root and the ip command, and is no part of the product: only tests with the
+// tag interop import it.
+package sandbox
 
 import (
 	"fmt"
+	"os"
 	"os/exec"
 	"runtime"
 	"strings"
@@ -12,15 +17,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// namespace is a network namespace without a name: it goes with its last
+// Namespace is a network namespace without a name: it goes with its last
 // descriptor, also when the test is killed.
-type namespace struct{ fd int }
+type Namespace struct{ fd int }
 
-// newNamespace needs root.
-func newNamespace(t *testing.T) *namespace {
+// New makes a namespace that ends with the test. It needs root.
+func New(t testing.TB) *Namespace {
 	t.Helper()
 	made := make(chan error, 1)
-	ns := &namespace{fd: -1}
+	ns := &Namespace{fd: -1}
 	go func() {
 		runtime.LockOSThread() // Never unlocked: the thread ends with its goroutine.
 		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
@@ -35,12 +40,12 @@ func newNamespace(t *testing.T) *namespace {
 		t.Fatalf("make a network namespace (root is needed): %v", err)
 	}
 	t.Cleanup(func() { _ = unix.Close(ns.fd) })
-	ns.run(t, "ip link set lo up")
+	ns.Run(t, "ip link set lo up")
 	return ns
 }
 
-// do runs f on a thread of the namespace and returns its error.
-func (ns *namespace) do(f func() error) error {
+// Do runs f on a thread of the namespace and returns its error.
+func (ns *Namespace) Do(f func() error) error {
 	done := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread()
@@ -53,8 +58,8 @@ func (ns *namespace) do(f func() error) error {
 	return <-done
 }
 
-// run runs commands, one per line, in the namespace.
-func (ns *namespace) run(t *testing.T, commands string) string {
+// Run runs commands, one per line, in the namespace.
+func (ns *Namespace) Run(t testing.TB, commands string) string {
 	t.Helper()
 	var all strings.Builder
 	for line := range strings.Lines(commands) {
@@ -62,7 +67,7 @@ func (ns *namespace) run(t *testing.T, commands string) string {
 		if len(args) == 0 {
 			continue
 		}
-		err := ns.do(func() error {
+		err := ns.Do(func() error {
 			out, err := exec.Command(args[0], args[1:]...).CombinedOutput()
 			all.Write(out)
 			return err
@@ -73,3 +78,6 @@ func (ns *namespace) run(t *testing.T, commands string) string {
 	}
 	return all.String()
 }
+
+// Path names the namespace to other programs.
+func (ns *Namespace) Path() string { return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), ns.fd) }
