@@ -101,7 +101,7 @@ func (a *app) start(ctx context.Context, r *runner, hangup <-chan os.Signal) err
 	}
 	r.node, err = node.New(r.running.plan, node.Env{
 		Clock: node.RealClock(), Rand: random, Open: node.OpenDevice, Store: store,
-		Version: thisVersion().Version, Workers: workers(r.running.plan),
+		Version: thisVersion().Version, Built: thisVersion().built, Workers: workers(r.running.plan),
 	})
 	if err != nil {
 		return errors.Join(err, listener.Close(), store.Close())

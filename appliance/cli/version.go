@@ -4,6 +4,7 @@ import (
 	"context"
 	"runtime"
 	"runtime/debug"
+	"time"
 
 	"github.com/spf13/cobra"
 )
@@ -14,11 +15,17 @@ type version struct {
 	Commit  string `json:"commit"`
 	Go      string `json:"go"`
 	System  string `json:"system"`
+
+	built time.Time // of the commit, or of this release where the binary does not say
 }
+
+// release is when the code was last known to be new: no clock is right that
+// says less.
+func release() time.Time { return time.Date(2026, time.November, 1, 0, 0, 0, 0, time.UTC) }
 
 // thisVersion is what the tool chain wrote into the binary.
 func thisVersion() version {
-	v := version{Version: "devel", Go: runtime.Version(), System: runtime.GOOS + "/" + runtime.GOARCH}
+	v := version{Version: "devel", Go: runtime.Version(), System: runtime.GOOS + "/" + runtime.GOARCH, built: release()}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return v
@@ -31,6 +38,10 @@ func thisVersion() version {
 		switch s.Key {
 		case "vcs.revision":
 			v.Commit = s.Value
+		case "vcs.time":
+			if at, err := time.Parse(time.RFC3339, s.Value); err == nil {
+				v.built = at
+			}
 		case "vcs.modified":
 			if s.Value == "true" {
 				changed = " with changes"

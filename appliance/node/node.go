@@ -55,6 +55,9 @@ type Env struct {
 	// Probe is how own addresses are probed for; zero: the node's default.
 	Probe   neigh.Timing
 	Version string
+	// Built is when the program was made; a clock that says less is wrong. Zero:
+	// nobody knows.
+	Built   time.Time
 	Workers int // router workers; 0: one
 }
 

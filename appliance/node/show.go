@@ -28,6 +28,9 @@ func (n *Node) Status() status.Node {
 		out.Alarms = append(out.Alarms, status.Alarm{Severity: status.SeverityError, Source: "states", Since: since,
 			Message: fmt.Sprintf("the state table is full (%d): new connections are refused; raise max_states or look at `states top`", out.States.Limit)})
 	}
+	if a, wrong := wrongClock(now, n.env.Built, n.started); wrong {
+		out.Alarms = append(out.Alarms, a)
+	}
 	out.Healthy = len(out.Alarms) == 0
 	return out
 }
