@@ -4,7 +4,6 @@ package nic
 
 import (
 	"bytes"
-	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -120,50 +119,6 @@ func copyFrames(t *testing.T, a, b *Device) *[4]atomic.Int64 {
 	return kinds
 }
 
-// transfer sends size bytes over TCP between two kernels and checks them.
-func transfer(t *testing.T, from, to *sandbox.Namespace, address string, size int) {
-	t.Helper()
-	want := make([]byte, size)
-	for i := range want {
-		want[i] = byte(i * 7 >> 3)
-	}
-	var listener net.Listener
-	if err := to.Do(func() (err error) {
-		listener, err = net.Listen("tcp", net.JoinHostPort(address, "0"))
-		return err
-	}); err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	got := make(chan []byte, 1)
-	go func() {
-		conn, err := listener.Accept()
-		if err != nil {
-			got <- nil
-			return
-		}
-		defer conn.Close()
-		_ = conn.SetDeadline(time.Now().Add(patience))
-		b, _ := io.ReadAll(conn)
-		got <- b
-	}()
-	var conn net.Conn
-	if err := from.Do(func() (err error) {
-		conn, err = net.DialTimeout("tcp", listener.Addr().String(), patience)
-		return err
-	}); err != nil {
-		t.Fatal(err)
-	}
-	_ = conn.SetDeadline(time.Now().Add(patience))
-	if _, err := conn.Write(want); err != nil {
-		t.Fatal(err)
-	}
-	_ = conn.Close()
-	if b := <-got; !bytes.Equal(b, want) {
-		t.Errorf("%d bytes arrived, want the %d sent", len(b), len(want))
-	}
-}
-
 func TestInteropKernelTCPCrossesCoalesced(t *testing.T) {
 	for _, queues := range []int{1, 3} {
 		t.Run(strconv.Itoa(queues), func(t *testing.T) {
@@ -175,8 +130,8 @@ func TestInteropKernelTCPCrossesCoalesced(t *testing.T) {
 			kinds := copyFrames(t, a, b)
 			left.Run(t, "ip addr add 10.9.0.1/24 dev "+deviceName("l")+"\n ip addr add fd09::1/64 nodad dev "+deviceName("l"))
 			right.Run(t, "ip addr add 10.9.0.2/24 dev "+deviceName("r")+"\n ip addr add fd09::2/64 nodad dev "+deviceName("r"))
-			transfer(t, left, right, "10.9.0.2", 8<<20)
-			transfer(t, right, left, "fd09::1", 8<<20)
+			sandbox.Transfer(t, left, right, "10.9.0.2", 8<<20)
+			sandbox.Transfer(t, right, left, "fd09::1", 8<<20)
 			if kinds[link.SegmentTCP4].Load() == 0 || kinds[link.SegmentTCP6].Load() == 0 {
 				t.Errorf("coalesced frames: TCP over IPv4 %d, over IPv6 %d, want some of both",
 					kinds[link.SegmentTCP4].Load(), kinds[link.SegmentTCP6].Load())

@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
-	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -134,57 +133,13 @@ func newPair(t *testing.T, layer3, offload bool) *pair {
 	return p
 }
 
-// transfer sends size bytes over TCP from left to right and checks them.
-func (p *pair) transfer(t *testing.T, address string, size int) {
-	t.Helper()
-	want := make([]byte, size)
-	for i := range want {
-		want[i] = byte(i * 7 >> 3)
-	}
-	var listener net.Listener
-	if err := p.right.Do(func() (err error) {
-		listener, err = net.Listen("tcp", net.JoinHostPort(address, "0"))
-		return err
-	}); err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	got := make(chan []byte, 1)
-	go func() {
-		conn, err := listener.Accept()
-		if err != nil {
-			got <- nil
-			return
-		}
-		defer conn.Close()
-		_ = conn.SetDeadline(time.Now().Add(patience))
-		b, _ := io.ReadAll(conn)
-		got <- b
-	}()
-	var conn net.Conn
-	if err := p.left.Do(func() (err error) {
-		conn, err = net.DialTimeout("tcp", listener.Addr().String(), patience)
-		return err
-	}); err != nil {
-		t.Fatal(err)
-	}
-	_ = conn.SetDeadline(time.Now().Add(patience))
-	if _, err := conn.Write(want); err != nil {
-		t.Fatal(err)
-	}
-	_ = conn.Close()
-	if b := <-got; !bytes.Equal(b, want) {
-		t.Errorf("%d bytes arrived, want the %d sent", len(b), len(want))
-	}
-}
-
 func TestInteropKernelTCPCrossesCoalesced(t *testing.T) {
 	for _, layer3 := range []bool{false, true} {
 		name := map[bool]string{false: "tap", true: "tun"}[layer3]
 		t.Run(name, func(t *testing.T) {
 			p := newPair(t, layer3, true)
-			p.transfer(t, "10.9.0.2", 8<<20)
-			p.transfer(t, "fd09::2", 8<<20)
+			sandbox.Transfer(t, p.left, p.right, "10.9.0.2", 8<<20)
+			sandbox.Transfer(t, p.left, p.right, "fd09::2", 8<<20)
 			if p.seen.kinds[link.SegmentTCP4].Load() == 0 || p.seen.kinds[link.SegmentTCP6].Load() == 0 {
 				t.Errorf("coalesced frames: TCP over IPv4 %d, over IPv6 %d, want some of both",
 					p.seen.kinds[link.SegmentTCP4].Load(), p.seen.kinds[link.SegmentTCP6].Load())
@@ -195,7 +150,7 @@ func TestInteropKernelTCPCrossesCoalesced(t *testing.T) {
 
 func TestInteropWithoutOffloadFramesAreWhole(t *testing.T) {
 	p := newPair(t, false, false)
-	p.transfer(t, "10.9.0.2", 1<<20)
+	sandbox.Transfer(t, p.left, p.right, "10.9.0.2", 1<<20)
 	for kind := link.SegmentTCP4; kind <= link.SegmentUDP; kind++ {
 		if n := p.seen.kinds[kind].Load(); n != 0 {
 			t.Errorf("%d coalesced frames of kind %d, want none", n, kind)
