@@ -295,3 +295,17 @@ func BenchmarkSource(b *testing.B) {
 		s.Source(&q, wan, env)
 	}
 }
+
+// BenchmarkSourceOwnBlocksFull is a destination that has used up the node's own
+// share of the ports.
+func BenchmarkSourceOwnBlocksFull(b *testing.B) {
+	s := compile(b, office())
+	rng := rand.New(rand.NewPCG(1, 1))
+	env := &Ports{Rand: rng.Uint64, HostID: 1,
+		InUse: func(t *packet.Tuple) bool { return t.SrcPort/blockPorts%shares == 1 }}
+	q := query(lan, packet.ProtoTCP, "192.168.1.5:5000", "203.0.113.1:443")
+	b.ReportAllocs()
+	for b.Loop() {
+		s.Source(&q, wan, env)
+	}
+}
